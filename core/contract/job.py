@@ -1,0 +1,164 @@
+"""ClassifyJob: one frozen order, made on the main thread of QGIS or by the command line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ._codec import as_object, take
+from .channels import S1_BANDS, S2_BANDS
+from .errors import JobError
+from .spec import config_digest
+from .version import version
+
+PRECISIONS = ("auto", "exact")
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+_NUMBER = (int, float)
+
+
+@dataclass(frozen=True)
+class RasterSource:
+    """One raster as GDAL opens it.
+
+    ``crs_wkt`` stands where QGIS overrides the file's own CRS; ``bands`` maps a channel name
+    to a band number from 1 where the user said so, and wins over every name in the file.
+    """
+
+    path: str
+    crs_wkt: str | None = None
+    bands: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise JobError("A raster source has no path: choose a raster layer or file.")
+        unknown = sorted(set(self.bands) - {*S2_BANDS, *S1_BANDS})
+        if unknown:
+            raise JobError(
+                f"The band map names unknown channels: {', '.join(unknown)}. "
+                f"Known are {', '.join((*S2_BANDS, *S1_BANDS))}."
+            )
+        if any(not isinstance(n, int) or n < 1 for n in self.bands.values()):
+            raise JobError("The band map counts bands from 1, in whole numbers.")
+
+
+@dataclass(frozen=True)
+class ClassifyJob:
+    """Classify the tiles of a Sentinel-2 / Sentinel-1 pair into a GeoPackage.
+
+    ``extent_wkt`` and ``aoi_wkt`` are polygons in the CRS of the first S2 source; a tile runs
+    when its centre lies inside both. ``stride`` is in pixels, None means the tile size;
+    ``batch_size`` 0 means automatic; ``min_valid`` is the fraction of valid pixels under
+    which a tile is skipped.
+    """
+
+    s2: tuple[RasterSource, ...]
+    s1: tuple[RasterSource, ...]
+    model: str
+    output: str
+    extent_wkt: str | None = None
+    aoi_wkt: str | None = None
+    stride: int | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    batch_size: int = 0
+    min_valid: float = 0.75
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.s2:
+            raise JobError("No Sentinel-2 raster was given: choose at least one.")
+        if not self.model:
+            raise JobError("No model folder was given: choose one.")
+        if not self.output:
+            raise JobError("No output file was given: choose a .gpkg file.")
+        if self.stride is not None and self.stride < 1:
+            raise JobError(f"The stride must be at least 1 pixel, not {self.stride}.")
+        if not _DEVICE.fullmatch(self.device):
+            raise JobError(
+                f"Device '{self.device}' is unknown: use auto, cpu, cuda, cuda:N or mps."
+            )
+        if self.precision not in PRECISIONS:
+            raise JobError(f"Precision must be one of {', '.join(PRECISIONS)}.")
+        if self.batch_size < 0:
+            raise JobError("The batch size must be 0 (automatic) or more.")
+        if not 0.0 <= self.min_valid <= 1.0:
+            raise JobError("The valid share of a tile must lie between 0 and 1.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the job as it travels."""
+        return asdict(self)
+
+
+def job_from_dict(payload: Any) -> ClassifyJob:
+    """Read what :meth:`ClassifyJob.to_dict` wrote."""
+    data = as_object(payload, JobError, "The job")
+    kinds: dict[str, Any] = {
+        "model": str, "output": str, "extent_wkt": (str, type(None)),
+        "aoi_wkt": (str, type(None)), "stride": (int, type(None)), "device": str,
+        "precision": str, "batch_size": int, "min_valid": _NUMBER, "overwrite": bool,
+    }  # fmt: skip
+    values = {key: take(data, key, kind, JobError, "job") for key, kind in kinds.items()}
+    return ClassifyJob(s2=_sources(data, "s2"), s1=_sources(data, "s1"), **values)
+
+
+def fingerprint(job: ClassifyJob) -> dict[str, Any]:
+    """Return what decides a result: sources with size and time, model, parameters, version.
+
+    Output, device, precision and batch size are left out: they do not change which tiles
+    there are, and a run may go on elsewhere. Credentials in a source's URL are left out too.
+    """
+    return {
+        "version": version(),
+        "s2": [_source_identity(source) for source in job.s2],
+        "s1": [_source_identity(source) for source in job.s1],
+        "model": config_digest(job.model),
+        "extent_wkt": job.extent_wkt,
+        "aoi_wkt": job.aoi_wkt,
+        "stride": job.stride,
+        "min_valid": job.min_valid,
+    }
+
+
+def fingerprint_digest(identity: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a fingerprint, by which a journal is named and found again."""
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def without_credentials(path: str) -> str:
+    """Return a GDAL name without user names, passwords, tokens and query strings."""
+    hidden = re.sub(r"(\w+://)[^/@\s]*@", r"\1", path)
+    return hidden.split("?", 1)[0] if "://" in hidden or "/vsi" in hidden else hidden
+
+
+def _source_identity(source: RasterSource) -> dict[str, Any]:
+    identity: dict[str, Any] = {
+        "path": without_credentials(source.path),
+        "crs_wkt": source.crs_wkt,
+        "bands": dict(source.bands),
+    }
+    if os.path.exists(source.path):
+        stat = Path(source.path).stat()
+        identity.update(path=str(Path(source.path).resolve()), size=stat.st_size,
+                        modified=stat.st_mtime_ns)  # fmt: skip
+    return identity
+
+
+def _sources(data: Mapping[str, Any], key: str) -> tuple[RasterSource, ...]:
+    items = take(data, key, (list, tuple), JobError, "job")
+    return tuple(_source(item, key) for item in items)
+
+
+def _source(payload: Any, key: str) -> RasterSource:
+    data = as_object(payload, JobError, f"A source of {key}")
+    return RasterSource(
+        path=take(data, "path", str, JobError, key),
+        crs_wkt=take(data, "crs_wkt", (str, type(None)), JobError, key),
+        bands=dict(take(data, "bands", dict, JobError, key)),
+    )

@@ -1,0 +1,176 @@
+"""Messages between client and worker: one JSON object a line, ``{type, job, payload}``.
+
+To the worker: :class:`Classify`, :class:`Cancel`, :class:`Shutdown`. From the worker:
+:class:`Hello` first, then for each job :class:`Phase`, :class:`Plan`, :class:`Rows`,
+:class:`Progress`, :class:`Log` and at last exactly one of :class:`Finished` and
+:class:`Failed` (a cancelled run is Finished with state ``partial``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Union
+
+from ._codec import as_object, take
+from .errors import MultimodalError, ProtocolError, error_from_dict
+from .job import ClassifyJob, job_from_dict
+from .result import RunSummary, TileResult, summary_from_dict, tile_from_dict
+
+PROTOCOL_VERSION = 1
+_NUMBER = (int, float)
+
+
+@dataclass(frozen=True)
+class Hello:
+    """The worker is up: protocol and engine version, Python, process id."""
+
+    protocol: int
+    version: str
+    python: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Classify:
+    """Run this job."""
+
+    job: ClassifyJob
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Stop the running job; keep what is finished."""
+
+
+@dataclass(frozen=True)
+class Shutdown:
+    """End the process after the running job was cancelled."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What the worker is busy with: ``open``, ``model``, ``classify``, ``finish``."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the run is going to be, before the first tile."""
+
+    tiles: int
+    todo: int
+    crs_wkt: str
+    device: str
+    precision: str
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Tiles that stand in the journal, on disk."""
+
+    rows: tuple[TileResult, ...]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """``done`` of ``total`` tiles; ``eta_seconds`` is None until there is a rate."""
+
+    done: int
+    total: int
+    tiles_per_second: float
+    eta_seconds: float | None
+
+
+@dataclass(frozen=True)
+class Log:
+    """A line for the user; ``level`` is ``info`` or ``warning``."""
+
+    level: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The run is over and its file closed; ``state`` says whether it is complete."""
+
+    summary: RunSummary
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The run ended with an error; finished tiles stand in the journal all the same."""
+
+    error: MultimodalError
+
+
+Message = Union[
+    Hello, Classify, Cancel, Shutdown, Phase, Plan, Rows, Progress, Log, Finished, Failed
+]
+
+
+def encode(message: Message, job: str = "") -> str:
+    """Return the message as one line of JSON, without the newline. NaN is refused."""
+    name = type(message).__name__.lower()
+    payload = _WRITERS.get(type(message), vars)(message)
+    return json.dumps(
+        {"type": name, "job": job, "payload": payload}, allow_nan=False, separators=(",", ":")
+    )
+
+
+def decode(line: str) -> tuple[str, Message]:
+    """Return (job, message); anything that is not a message is a :class:`ProtocolError`."""
+    try:
+        data = as_object(json.loads(line), ProtocolError, "A message")
+    except ValueError as problem:
+        raise ProtocolError(f"A message is not JSON: {line[:200]!r}") from problem
+    name = take(data, "type", str, ProtocolError, "message")
+    job = take(data, "job", str, ProtocolError, "message")
+    payload = take(data, "payload", dict, ProtocolError, "message")
+    if name not in _READERS:
+        raise ProtocolError(f"Message type '{name}' is unknown.")
+    try:
+        return job, _READERS[name](payload)
+    except (TypeError, ValueError, KeyError) as problem:
+        raise ProtocolError(f"A '{name}' message is malformed: {problem}") from problem
+
+
+def _plain(cls: Callable[..., Any], **kinds: Any) -> Callable[[Mapping[str, Any]], Any]:
+    def read(payload: Mapping[str, Any]) -> Any:
+        where = cls.__name__.lower()
+        return cls(**{k: take(payload, k, kind, ProtocolError, where) for k, kind in kinds.items()})
+
+    return read
+
+
+_WRITERS: dict[type, Callable[[Any], dict[str, Any]]] = {
+    Classify: lambda message: message.job.to_dict(),
+    Rows: lambda message: {"rows": [row.to_dict() for row in message.rows]},
+    Finished: lambda message: message.summary.to_dict(),
+    Failed: lambda message: message.error.to_dict(),
+}
+
+_READERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+    "hello": _plain(Hello, protocol=int, version=str, python=str, pid=int),
+    "classify": lambda payload: Classify(job_from_dict(payload)),
+    "cancel": _plain(Cancel),
+    "shutdown": _plain(Shutdown),
+    "phase": _plain(Phase, name=str, text=str),
+    "plan": _plain(
+        Plan, tiles=int, todo=int, crs_wkt=str, device=str, precision=str, batch_size=int
+    ),
+    "rows": lambda payload: Rows(
+        tuple(tile_from_dict(row) for row in take(payload, "rows", list, ProtocolError, "rows"))
+    ),
+    "progress": _plain(
+        Progress, done=int, total=int, tiles_per_second=_NUMBER,
+        eta_seconds=(int, float, type(None)),
+    ),
+    "log": _plain(Log, level=str, text=str),
+    "finished": lambda payload: Finished(summary_from_dict(payload)),
+    "failed": lambda payload: Failed(error_from_dict(dict(payload))),
+}  # fmt: skip
