@@ -1,0 +1,248 @@
+"""The nested configuration dict as validated, frozen dataclasses.
+
+Every defect is a :class:`ConfigError` that names the key by its full path and the choices.
+The caller's dict is read, never kept and never changed.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import types
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from .contract.errors import ConfigError
+
+NORMALIZATIONS = ("dataset", "lvd", "sat")
+POOLINGS = ("cls", "cls+mean")
+RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+FUSIONS = ("concat", "weighted", "linear_projection")
+HEADS = ("linear", "mlp")
+DEFAULT_CLASSES = 19
+DEFAULT_IMAGE_SIZE = 120
+_PATCH = 16
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Dinov3Config:
+    """The RGB branch.
+
+    ``model_name`` is a hub id or a local folder; ``config`` overrides fields of transformers'
+    ``DINOv3ViTConfig`` (or ConvNeXt's). ``input_size`` None leaves the tile as it is: 120 px
+    then lose their last 8 px to patches of 16. ``gain`` is used by ``lvd`` and ``sat`` only:
+    RGB = reflectance x gain, clipped to 0-1.
+    """
+
+    model_name: str = "facebook/dinov3-vitb16-pretrain-lvd1689m"
+    revision: str | None = None
+    pretrained: bool = True
+    freeze: bool = False
+    lr: float = 1e-4
+    input_size: int | None = 128
+    normalization: str = "dataset"
+    gain: float = 2.5
+    pooling: str = "cls"
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        where = "backbones.dinov3"
+        _positive(f"{where}.lr", self.lr)
+        _positive(f"{where}.gain", self.gain)
+        _one_of(f"{where}.normalization", self.normalization, NORMALIZATIONS)
+        _one_of(f"{where}.pooling", self.pooling, POOLINGS)
+        if self.input_size is not None and (self.input_size < _PATCH or self.input_size % _PATCH):
+            raise ConfigError(
+                f"'{where}.input_size' must be 128, 224, 256, another multiple of {_PATCH}, "
+                f"or None for the size of the tile, not {self.input_size}.",
+                key=f"{where}.input_size",
+            )
+
+
+@dataclass(frozen=True)
+class ResNetConfig:
+    """The branch of all other channels.
+
+    ``layers`` overrides the blocks per stage of ``arch``; ``width`` 64 is torchvision's.
+    ``in_channels`` None means what the spec says.
+    """
+
+    arch: str = "resnet101"
+    pretrained: bool = True
+    freeze: bool = False
+    lr: float = 1e-4
+    layers: tuple[int, ...] | None = None
+    width: int = 64
+    in_channels: int | None = None
+
+    def __post_init__(self) -> None:
+        where = "backbones.resnet101"
+        _positive(f"{where}.lr", self.lr)
+        _one_of(f"{where}.arch", self.arch, RESNETS)
+        _at_least(f"{where}.width", self.width, 1)
+        _at_least(f"{where}.in_channels", self.in_channels, 1)
+        if self.layers is not None and (len(self.layers) != 4 or min(self.layers) < 1):
+            raise ConfigError(
+                f"'{where}.layers' must be four block counts of 1 or more, "
+                f"like [3, 4, 23, 3], not {list(self.layers)}.",
+                key=f"{where}.layers",
+            )
+
+
+@dataclass(frozen=True)
+class BackbonesConfig:
+    """Both branches; the key ``resnet101`` holds whatever ``arch`` is."""
+
+    dinov3: Dinov3Config = field(default_factory=Dinov3Config)
+    resnet101: ResNetConfig = field(default_factory=ResNetConfig)
+
+
+@dataclass(frozen=True)
+class FusionConfig:
+    """How the embeddings meet. ``normalize`` puts a LayerNorm on each before they are mixed."""
+
+    type: str = "concat"
+    output_dim: int | None = None
+    normalize: bool = True
+    lr: float = 1e-3
+
+    def __post_init__(self) -> None:
+        _one_of("fusion.type", self.type, FUSIONS)
+        _at_least("fusion.output_dim", self.output_dim, 1)
+        _positive("fusion.lr", self.lr)
+        if self.output_dim is not None and self.type != "linear_projection":
+            raise ConfigError(
+                f"'fusion.output_dim' belongs to the type 'linear_projection'; the width of "
+                f"'{self.type}' follows from the backbones. Leave it out or change the type.",
+                key="fusion.output_dim",
+            )
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """The head. ``num_classes`` None means as many as the spec names, 19 without one."""
+
+    type: str = "linear"
+    hidden_dim: int = 512
+    num_classes: int | None = None
+    drop_rate: float = 0.15
+    lr: float = 1e-3
+
+    def __post_init__(self) -> None:
+        _one_of("classifier.type", self.type, HEADS)
+        _at_least("classifier.hidden_dim", self.hidden_dim, 1)
+        _at_least("classifier.num_classes", self.num_classes, 2)
+        _positive("classifier.lr", self.lr)
+        if not 0.0 <= self.drop_rate < 1.0:
+            raise ConfigError(
+                f"'classifier.drop_rate' must be at least 0 and under 1, not {self.drop_rate}.",
+                key="classifier.drop_rate",
+            )
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The whole configuration. ``image_size`` None means the spec's tile size, 120 without one."""
+
+    backbones: BackbonesConfig = field(default_factory=BackbonesConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+    classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
+    image_size: int | None = None
+
+    def __post_init__(self) -> None:
+        _at_least("image_size", self.image_size, 1)
+
+    @classmethod
+    def from_dict(cls, payload: Mapping[str, Any] | None) -> ModelConfig:
+        """Read the nested dict; what it leaves out gets the defaults."""
+        return _read(cls, {} if payload is None else payload, "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the nested dict, every default written out, fit for JSON."""
+        data = asdict(self)
+        layers = data["backbones"]["resnet101"]["layers"]
+        data["backbones"]["resnet101"]["layers"] = None if layers is None else list(layers)
+        return data
+
+
+def _read(cls: type[T], payload: Any, where: str) -> T:
+    if not isinstance(payload, Mapping):
+        raise ConfigError(
+            f"'{where or 'config'}' must be a dict, not {type(payload).__name__}.", key=where
+        )
+    hints = get_type_hints(cls)
+    prefix = f"{where}." if where else ""
+    for key in payload:
+        if key not in hints:
+            raise ConfigError(
+                f"Unknown key '{prefix}{key}'; choose from {', '.join(hints)}.",
+                key=f"{prefix}{key}",
+            )
+    return cls(**{key: _value(payload[key], hints[key], prefix + key) for key in payload})
+
+
+def _value(value: Any, hint: Any, where: str) -> Any:
+    if is_dataclass(hint):
+        return _read(hint, value, where)
+    for kind in _alternatives(hint):
+        if _matches(value, kind):
+            return _converted(value, kind)
+    names = " or ".join(_NAMES[get_origin(kind) or kind] for kind in _alternatives(hint))
+    raise ConfigError(
+        f"'{where}' must be {names}, not {value!r} ({type(value).__name__}).", key=where
+    )
+
+
+_NAMES = {
+    str: "a text",
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    tuple: "a list of whole numbers",
+    Mapping: "a dict",
+    type(None): "None",
+}
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _matches(value: Any, kind: Any) -> bool:
+    origin = get_origin(kind) or kind
+    if origin is Mapping:
+        return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+    if isinstance(value, bool):  # a bool is an int to Python, but never a number to us
+        return kind is bool
+    if origin is tuple:
+        return isinstance(value, (list, tuple)) and all(_matches(item, int) for item in value)
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _converted(value: Any, kind: Any) -> Any:
+    origin = get_origin(kind) or kind
+    if origin is Mapping:
+        return copy.deepcopy(dict(value))
+    if origin is tuple:
+        return tuple(value)
+    return float(value) if kind is float else value
+
+
+def _one_of(key: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(
+            f"'{key}' is '{value}', which is unknown; choose from {', '.join(choices)}.", key=key
+        )
+
+
+def _at_least(key: str, value: int | None, minimum: int) -> None:
+    if value is not None and value < minimum:
+        raise ConfigError(f"'{key}' must be {minimum} or more, not {value}.", key=key)
+
+
+def _positive(key: str, value: float) -> None:
+    if not (math.isfinite(value) and value > 0):
+        raise ConfigError(f"'{key}' must be a positive number, not {value}.", key=key)
