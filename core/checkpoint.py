@@ -53,8 +53,8 @@ def save_pretrained(
         digest = _replace_file(
             folder / WEIGHTS_FILE, lambda path: save_file(tensors, path, {"format": "pt"})
         )
-        model.spec = replace(spec, weights_sha256=digest)
-        text = json.dumps({**model.config.to_dict(), "spec": model.spec.to_dict()}, indent=2)
+        spec = replace(spec, weights_sha256=digest)
+        text = json.dumps({**model.config.to_dict(), "spec": spec.to_dict()}, indent=2)
         _replace_file(
             folder / CONFIG_FILE, lambda path: path.write_text(text + "\n", encoding="utf-8")
         )
@@ -64,6 +64,7 @@ def save_pretrained(
             "choose a folder that you may write to, on a disk with room.",
             path=str(folder),
         ) from problem
+    model.spec = spec
 
 
 def from_pretrained(

@@ -185,7 +185,7 @@ def _read(cls: type[T], payload: Any, where: str) -> T:
 
 
 def _value(value: Any, hint: Any, where: str) -> Any:
-    if is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint):
         return _read(hint, value, where)
     for kind in _alternatives(hint):
         if _matches(value, kind):

@@ -62,6 +62,7 @@ from transformers import (  # noqa: E402
     DINOv3ViTConfig,
     DINOv3ViTModel,
     PretrainedConfig,
+    PreTrainedModel,
 )
 
 __all__ = [
@@ -72,6 +73,7 @@ __all__ = [
     "DINOv3ConvNextModel",
     "DINOv3ViTConfig",
     "DINOv3ViTModel",
+    "PreTrainedModel",
     "PretrainedConfig",
     "ResNet",
     "ensure_torchvision",

@@ -9,11 +9,9 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch import Tensor
 
 from ..config import Dinov3Config
-from ..contract.channels import RGB
 from ..contract.errors import ConfigError, WeightsUnavailableError
 from ..contract.spec import ChannelSpec
 from ..torchvision_guard import (
@@ -23,15 +21,16 @@ from ..torchvision_guard import (
     DINOv3ViTConfig,
     DINOv3ViTModel,
     PretrainedConfig,
+    PreTrainedModel,
 )
-from .dinov3_sizes import CONVNEXT, REGISTER_TOKENS, RELEASED, RGB_STATISTICS, VIT
+from .dinov3_sizes import CONVNEXT, REGISTER_TOKENS, RELEASED, VIT
 from .freezing import Freezable
+from .rgb_input import RgbInput
 
-_KINDS: dict[str, tuple[type[PretrainedConfig], type[nn.Module]]] = {
+_KINDS: dict[str, tuple[type[PretrainedConfig], type[PreTrainedModel]]] = {
     VIT: (DINOv3ViTConfig, DINOv3ViTModel),
     CONVNEXT: (DINOv3ConvNextConfig, DINOv3ConvNextModel),
 }
-_DN_PER_REFLECTANCE = 10000.0
 _KEY = "backbones.dinov3"
 
 
@@ -52,27 +51,19 @@ class Dinov3Backbone(Freezable):
         self, config: Dinov3Config, rgb: Sequence[ChannelSpec], *, pretrained: bool
     ) -> None:
         super().__init__()
-        self.input_size = config.input_size
         self.with_mean = config.pooling == "cls+mean"
+        self.rgb_input = RgbInput(config, rgb)
         architecture = _architecture(config, prefer_files=pretrained)
         self.model = _pretrained(config, architecture) if pretrained else _random(architecture)
         self.prefix_tokens = 1 + getattr(architecture, "num_register_tokens", 0)
         self.output_dim = _width(architecture) * (2 if self.with_mean else 1)
-        scale, shift = _rgb_transform(config, rgb)
-        self.clip = config.normalization != "dataset"
-        # (3, 1, 1), twice: (x * scale + shift) is 0-1 RGB, then the weights' own mean and std.
-        self.register_buffer("rgb_scale", scale, persistent=False)
-        self.register_buffer("rgb_shift", shift, persistent=False)
-        mean, std = RGB_STATISTICS.get(config.normalization, ((0.0,) * 3, (1.0,) * 3))
-        self.register_buffer("weights_mean", _column(mean), persistent=False)
-        self.register_buffer("weights_std", _column(std), persistent=False)
         if config.freeze:
             self.freeze()
 
     def forward(self, rgb: Tensor) -> Tensor:
         """Embed RGB (B, 3, H, W), z-scored by the spec, into (B, output_dim)."""
         with self.gradients():
-            output = self.model(pixel_values=self._resized(self._normalized(rgb)))
+            output = self.model(pixel_values=self.rgb_input(rgb))
             if not self.with_mean:
                 return output.pooler_output
             patches = output.last_hidden_state[:, self.prefix_tokens :]  # (B, patches, width)
@@ -80,35 +71,11 @@ class Dinov3Backbone(Freezable):
 
     def architecture(self) -> dict[str, Any]:
         """Return every field that rebuilds this network without files or a network."""
-        config = self.model.config
+        config: PretrainedConfig = self.model.config
         return {
             "model_type": config.model_type,
             **{key: getattr(config, key) for key in _fields(type(config))},
         }
-
-    def _normalized(self, rgb: Tensor) -> Tensor:
-        if not self.clip:
-            return rgb
-        colour = (rgb * self.rgb_scale + self.rgb_shift).clamp(0.0, 1.0)
-        return (colour - self.weights_mean) / self.weights_std
-
-    def _resized(self, rgb: Tensor) -> Tensor:
-        size = self.input_size
-        if size is None or rgb.shape[-2:] == (size, size):
-            return rgb
-        return interpolate(rgb, (size, size), mode="bilinear", align_corners=False, antialias=True)
-
-
-def _rgb_transform(config: Dinov3Config, rgb: Sequence[ChannelSpec]) -> tuple[Tensor, Tensor]:
-    if tuple(channel.name for channel in rgb) != RGB:
-        raise ConfigError(f"The RGB branch takes {', '.join(RGB)}, in this order.", key=_KEY)
-    factor = config.gain / _DN_PER_REFLECTANCE
-    scale = _column([channel.std * factor for channel in rgb])
-    return scale, _column([channel.mean * factor for channel in rgb])
-
-
-def _column(values: Sequence[float]) -> Tensor:
-    return torch.tensor(values, dtype=torch.float32).view(3, 1, 1)
 
 
 def _architecture(config: Dinov3Config, *, prefer_files: bool) -> PretrainedConfig:
@@ -211,15 +178,15 @@ def _width(architecture: PretrainedConfig) -> int:
     return int(architecture.hidden_size)
 
 
-def _random(architecture: PretrainedConfig) -> nn.Module:
+def _random(architecture: PretrainedConfig) -> PreTrainedModel:
     return _KINDS[architecture.model_type][1](architecture)
 
 
-def _pretrained(config: Dinov3Config, architecture: PretrainedConfig) -> nn.Module:
+def _pretrained(config: Dinov3Config, architecture: PretrainedConfig) -> PreTrainedModel:
     try:
-        model, report = _KINDS[architecture.model_type][1].from_pretrained(
+        loaded: Any = _KINDS[architecture.model_type][1].from_pretrained(
             config.model_name,
-            revision=config.revision,
+            revision=config.revision or "main",
             config=architecture,
             use_safetensors=True,  # a pickle is never loaded
             output_loading_info=True,
@@ -231,6 +198,7 @@ def _pretrained(config: Dinov3Config, architecture: PretrainedConfig) -> nn.Modu
         raise ConfigError(
             f"The weights of '{config.model_name}' do not fit '{_KEY}.config': {problem}", key=_KEY
         ) from problem
+    model, report = loaded
     if report["missing_keys"]:
         missing = ", ".join(sorted(report["missing_keys"])[:3])
         raise WeightsUnavailableError(

@@ -1,0 +1,109 @@
+"""Which raster files a source path stands for: a file, a folder or an archive."""
+
+from __future__ import annotations
+
+import re
+import tarfile
+import zipfile
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path, PurePosixPath
+
+from ..contract.errors import SourceError
+from ..contract.job import without_credentials
+
+RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".vrt")
+MAX_FILES = 2000
+_ARCHIVES = {".zip": "/vsizip/", ".tar": "/vsitar/", ".tgz": "/vsitar/", ".tar.gz": "/vsitar/"}
+# A drive letter is one letter, a GDAL driver or a URL scheme has more.
+_GDAL_NAME = re.compile(r"/vsi|[A-Za-z][\w+.-]+:")
+_METADATA = re.compile(r"MTD_\w+\.xml", re.I)
+
+
+def raster_files(path: str) -> tuple[str, ...]:
+    """Return the GDAL names of the rasters behind ``path``, sorted.
+
+    A folder is searched recursively, so is an archive; the xml of a SAFE product stands for
+    its folder. Raises SourceError where there is nothing.
+    """
+    if is_gdal_name(path):
+        return (path,)
+    local = Path(path)
+    if not local.exists():
+        raise SourceError(
+            f"'{path}' does not exist. Check the path; a file on a network drive or a removed "
+            "disk must be connected first.",
+            path=path,
+        )
+    if _METADATA.fullmatch(local.name):
+        local = local.parent
+    if local.is_dir():
+        return _checked(_in_folder(local), path)
+    prefix = archive_prefix(local.name)
+    if prefix:
+        return _checked(
+            (f"{prefix}{local.resolve()}/{name}" for name in archive_names(local)), path
+        )
+    return (path,)
+
+
+def is_gdal_name(path: str) -> bool:
+    """Return whether only GDAL can tell what the path is: ``/vsi...``, a URL, ``NETCDF:...``."""
+    return _GDAL_NAME.match(path) is not None
+
+
+def archive_prefix(name: str) -> str | None:
+    """Return the GDAL file system that reads the archive, or None where it is none."""
+    lowered = name.lower()
+    return next((fs for suffix, fs in _ARCHIVES.items() if lowered.endswith(suffix)), None)
+
+
+def archive_names(path: Path) -> list[str]:
+    """Return the names of the files in a zip or tar archive; SourceError where it is damaged."""
+    try:
+        if archive_prefix(path.name) == "/vsizip/":
+            with zipfile.ZipFile(path) as archive:
+                return archive.namelist()
+        with tarfile.open(path) as archive:
+            return archive.getnames()
+    except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError) as problem:
+        raise SourceError(
+            f"The archive '{path}' cannot be read ({problem}): it is damaged or incomplete. "
+            "Download it again, or unpack it and choose the folder.",
+            path=str(path),
+        ) from problem
+
+
+def stem(path: str) -> str:
+    """Return the file name without folders, query string and suffix."""
+    return PurePosixPath(without_credentials(path).replace("\\", "/")).stem
+
+
+def _in_folder(folder: Path) -> Iterable[str]:
+    return (str(item) for item in folder.rglob("*") if item.is_file())
+
+
+def _checked(names: Iterable[str], path: str) -> tuple[str, ...]:
+    found = list(islice(filter(_is_image, names), MAX_FILES + 1))
+    if not found:
+        raise SourceError(
+            f"'{path}' holds no raster ({', '.join(RASTER_SUFFIXES)}). "
+            "Choose the folder or archive of one Sentinel scene.",
+            path=path,
+        )
+    if len(found) > MAX_FILES:
+        raise SourceError(
+            f"'{path}' holds more than {MAX_FILES} rasters. Choose the folder of one scene.",
+            path=path,
+        )
+    return tuple(sorted(found))
+
+
+def _is_image(name: str) -> bool:
+    """Leave out the quality masks of a SAFE product: their names carry band names too."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    return (
+        path.suffix.lower() in RASTER_SUFFIXES
+        and not path.name.startswith((".", "MSK_"))
+        and "QI_DATA" not in path.parts
+    )

@@ -1,0 +1,221 @@
+"""The tile grid: cells of the whole Sentinel-2 scene, numbered once and for all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import shapely
+from affine import Affine
+
+from ..contract.errors import CrsError, JobError, SourceError
+from .geometry import Geometry, apply, crs_name
+
+# A relative difference of pixel sizes below this is rounding.
+SAME_SIZE = 1e-6
+# Beyond this many times the ground resolution, upsampling would invent the picture.
+MAX_COARSER = 3.0
+MAX_TILES = 5_000_000
+Corner = tuple[float, float]
+
+
+@dataclass(frozen=True, order=True)
+class Tile:
+    """One cell of the grid; sorts in row-major order."""
+
+    tile_id: int
+    row: int
+    col: int
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """Tiles of ``tile_size`` pixels every ``stride`` pixels over ``width`` x ``height`` pixels.
+
+    ``transform`` maps (column, row) of the model's pixels to the CRS, from the upper left
+    corner of the scene. Tiles exist until the scene is covered: those at the right and lower
+    edge reach past it, and what lies outside counts as nodata.
+    """
+
+    geometry: Geometry
+    tile_size: int
+    stride: int
+
+    def __post_init__(self) -> None:
+        if self.stride < 1 or self.tile_size < 1:
+            raise JobError("Stride and tile size must be at least 1 pixel.")
+
+    @property
+    def transform(self) -> Affine:
+        """(column, row) of a pixel corner to (x, y)."""
+        return self.geometry.transform
+
+    @property
+    def crs_wkt(self) -> str:
+        """The CRS of every coordinate here."""
+        return str(self.geometry.crs.to_wkt())
+
+    @property
+    def width(self) -> int:
+        """Columns of pixels that the scene has."""
+        return self.geometry.width
+
+    @property
+    def height(self) -> int:
+        """Rows of pixels that the scene has."""
+        return self.geometry.height
+
+    @property
+    def columns(self) -> int:
+        """Tiles in a row of the whole scene."""
+        return self._count(self.width)
+
+    @property
+    def rows(self) -> int:
+        """Rows of tiles of the whole scene."""
+        return self._count(self.height)
+
+    def __len__(self) -> int:
+        return self.rows * self.columns
+
+    def tile(self, row: int, col: int) -> Tile:
+        """Return the tile at a place in the lattice."""
+        return Tile(row * self.columns + col, row, col)
+
+    def corners(self, tile: Tile) -> tuple[Corner, Corner, Corner, Corner]:
+        """Return lower left, lower right, upper right and upper left corner in the CRS."""
+        left, top = tile.col * self.stride, tile.row * self.stride
+        right, bottom = left + self.tile_size, top + self.tile_size
+        a, b, c, d = (
+            apply(self.transform, float(x), float(y))
+            for x, y in ((left, bottom), (right, bottom), (right, top), (left, top))
+        )
+        return a, b, c, d
+
+    def centres(self, rows: np.ndarray, cols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return (x, y) of tile centres."""
+        half = self.tile_size / 2
+        return apply(self.transform, cols * self.stride + half, rows * self.stride + half)
+
+    def select(self, extent_wkt: str | None = None, aoi_wkt: str | None = None) -> tuple[Tile, ...]:
+        """Return the tiles whose centre lies inside both polygons, in row-major order.
+
+        The polygons are WKT in the CRS of the grid; None does not restrict. May be empty.
+        Raises JobError for a WKT that is no polygon, or for too many tiles.
+        """
+        areas = [
+            parse_area(wkt, name)
+            for wkt, name in ((extent_wkt, "extent"), (aoi_wkt, "area of interest"))
+            if wkt is not None
+        ]
+        return tuple(self._inside(areas))
+
+    def _inside(self, areas: list[Any]) -> Iterator[Tile]:
+        rows, cols = self._candidates(areas)
+        if len(rows) * len(cols) > MAX_TILES:
+            raise JobError(
+                f"A stride of {self.stride} pixels gives {len(rows) * len(cols)} tiles here, "
+                f"the limit is {MAX_TILES}. Use a larger stride or a smaller extent."
+            )
+        for area in areas:
+            shapely.prepare(area)
+        columns = self.columns
+        for row in rows:
+            x, y = self.centres(np.full(len(cols), row), cols)
+            inside = np.ones(len(cols), dtype=bool)
+            for area in areas:
+                inside &= shapely.intersects_xy(area, x, y)
+            for col in cols[inside].tolist():
+                yield Tile(int(row) * columns + col, int(row), col)
+
+    def _candidates(self, areas: list[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows and columns that the bounding boxes of all areas leave."""
+        top, bottom, left, right = 0, self.rows - 1, 0, self.columns - 1
+        for area in areas:
+            if area.is_empty:
+                return np.arange(0), np.arange(0)
+            west, south, east, north = area.bounds
+            box = np.array([[west, south], [east, south], [east, north], [west, north]])
+            cols, rows = apply(~self.transform, box[:, 0], box[:, 1])
+            half = self.tile_size / 2
+            left = max(left, math.floor((cols.min() - half) / self.stride))
+            right = min(right, math.ceil((cols.max() - half) / self.stride))
+            top = max(top, math.floor((rows.min() - half) / self.stride))
+            bottom = min(bottom, math.ceil((rows.max() - half) / self.stride))
+        return np.arange(top, bottom + 1), np.arange(left, right + 1)
+
+    def _count(self, pixels: int) -> int:
+        reach = max(self.tile_size, self.stride)
+        return math.ceil(max(pixels - reach, 0) / self.stride) + 1
+
+
+def lay_grid(geometry: Geometry, tile_size: int, resolution: float, stride: int | None) -> TileGrid:
+    """Return the grid of a scene at ``resolution`` metres.
+
+    Where the raster's pixels have that size already, the grid is the raster's own, exactly.
+    Raises CrsError for a CRS without metres, SourceError for pixels that cannot serve.
+    """
+    _check_crs(geometry)
+    upright = geometry.upright()
+    _check_pixels(upright, resolution)
+    size = resolution / upright.metres_per_unit
+    x, y = upright.pixel_size
+    if abs(x / size - 1) > SAME_SIZE or abs(y / size - 1) > SAME_SIZE:
+        upright = _resized(upright, size / x, size / y)
+    return TileGrid(upright, tile_size, tile_size if stride is None else stride)
+
+
+def parse_area(wkt: str, name: str) -> Any:
+    """Return a WKT polygon as a valid geometry; JobError names it where it is none."""
+    try:
+        area = shapely.from_wkt(wkt)
+    except (shapely.errors.ShapelyError, TypeError, ValueError) as problem:
+        raise JobError(
+            f"The {name} is not a polygon in WKT ({problem}). Choose or draw it again."
+        ) from problem
+    if area is None or area.geom_type not in ("Polygon", "MultiPolygon", "GeometryCollection"):
+        kind = "nothing" if area is None else f"a {area.geom_type}"
+        raise JobError(f"The {name} must be a polygon, not {kind}.")
+    return shapely.make_valid(area)
+
+
+def _resized(geometry: Geometry, x: float, y: float) -> Geometry:
+    t = geometry.transform
+    transform = Affine(t.a * x, t.b * y, t.c, t.d * x, t.e * y, t.f)
+    width = math.ceil(geometry.width / x - SAME_SIZE * geometry.width)
+    height = math.ceil(geometry.height / y - SAME_SIZE * geometry.height)
+    return Geometry(geometry.crs, transform, max(width, 1), max(height, 1))
+
+
+def _check_crs(geometry: Geometry) -> None:
+    if geometry.crs.is_geographic:
+        raise CrsError(
+            f"Sentinel-2 is in {crs_name(geometry.crs)}, whose unit is the degree: the tile grid "
+            "needs metres. Reproject the raster to its UTM zone (in QGIS: Raster > Projections > "
+            "Warp) and choose the result.",
+            crs=crs_name(geometry.crs),
+        )
+    if not geometry.crs.is_projected:
+        raise CrsError(
+            f"The coordinate system '{crs_name(geometry.crs)}' of Sentinel-2 is not a map "
+            "projection. Assign the right CRS to the layer, or reproject the raster to UTM.",
+        )
+
+
+def _check_pixels(geometry: Geometry, resolution: float) -> None:
+    t = geometry.transform
+    x, y = geometry.pixel_size
+    if abs(t.a * t.b + t.d * t.e) > 1e-6 * x * y:
+        raise SourceError(
+            "The pixels of Sentinel-2 are not rectangles (sheared geotransform). Warp the raster "
+            "to its UTM zone first (in QGIS: Raster > Projections > Warp)."
+        )
+    if geometry.pixel_size_m > MAX_COARSER * resolution:
+        raise SourceError(
+            f"The finest Sentinel-2 band has pixels of {geometry.pixel_size_m:.0f} m, the model "
+            f"works at {resolution:g} m: it would see a blur. Choose the full-resolution raster.",
+            pixel_size_m=geometry.pixel_size_m,
+        )

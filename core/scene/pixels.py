@@ -1,0 +1,143 @@
+"""Opening rasters and reading pixels: nodata becomes NaN, every failure a SourceError."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.enums import MaskFlags
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window
+
+from ..contract.errors import SourceError
+from ..contract.job import without_credentials
+from .geometry import Geometry
+
+FloatArray = np.ndarray[Any, np.dtype[np.float32]]
+# What products and tools write for "nothing" without declaring it.
+S1_SENTINELS = (-9999.0, -32768.0)
+
+
+@dataclass(frozen=True)
+class Band:
+    """One band of one file, found to be a channel of the model."""
+
+    channel: str
+    path: str
+    index: int
+    geometry: Geometry
+    dtype: str
+    nodata: float | None
+    scale: float = 1.0
+    offset: float = 0.0
+    block: tuple[int, int] = (1, 1)  # rows, columns
+    has_mask: bool = False
+    has_overviews: bool = False
+
+    @property
+    def name(self) -> str:
+        """The path as it may be shown."""
+        return without_credentials(self.path)
+
+
+def open_raster(path: str) -> Any:
+    """Open a raster for reading; SourceError in plain words where GDAL cannot."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            return rasterio.open(path)
+    except (RasterioError, OSError, ValueError, TypeError) as problem:
+        raise SourceError(
+            f"'{without_credentials(path)}' cannot be opened as a raster: "
+            f"{_reason(problem, path)}. Choose a GeoTIFF, JPEG 2000 or VRT file, or a folder or "
+            "zip of a Sentinel scene.",
+            path=without_credentials(path),
+        ) from None  # the original text may hold a password
+
+
+def read_bands(
+    dataset: Any,
+    bands: Sequence[Band],
+    window: Window | None = None,
+    shape: tuple[int, int] | None = None,
+) -> FloatArray:
+    """Return raw values of bands of one file as float32 (bands, rows, columns), nodata as NaN.
+
+    ``shape`` asks for a decimated read. A pixel that is exactly 0 in all of ``bands`` is left
+    as 0: what that means is decided by :func:`blank_zeros`.
+    """
+    indexes = [band.index for band in bands]
+    size = None if shape is None else (len(indexes), *shape)
+    try:
+        raw = dataset.read(indexes, window=window, out_shape=size)
+        masks = [
+            dataset.read_masks(band.index, window=window, out_shape=shape)
+            if band.has_mask
+            else None
+            for band in bands
+        ]
+    except (RasterioError, OSError, MemoryError) as problem:
+        raise _damaged(bands[0].path, problem) from None
+    values: FloatArray = raw.astype(np.float32)
+    for layer, original, band, mask in zip(values, raw, bands, masks, strict=True):
+        layer[_is_nodata(original, band)] = np.nan
+        if mask is not None:
+            layer[mask == 0] = np.nan
+    values[~np.isfinite(values)] = np.nan
+    return values
+
+
+def blank_zeros(values: FloatArray) -> None:
+    """Turn pixels that are 0 (or nodata) in every band into NaN, in place: the swath's outside."""
+    empty = np.all((values == 0) | np.isnan(values), axis=0)
+    values[:, empty] = np.nan
+
+
+def blank_sentinels(values: FloatArray) -> None:
+    """Turn undeclared fill values of Sentinel-1 tools into NaN, in place."""
+    values[np.isin(values, S1_SENTINELS)] = np.nan
+
+
+def has_mask(dataset: Any, index: int) -> bool:
+    """Return whether a mask band or an alpha band says where the band is valid."""
+    flags = dataset.mask_flag_enums[index - 1]
+    return MaskFlags.per_dataset in flags or MaskFlags.alpha in flags
+
+
+def _is_nodata(original: np.ndarray, band: Band) -> np.ndarray:
+    if band.nodata is None or np.isnan(band.nodata):
+        return np.zeros(original.shape, dtype=bool)
+    # A float32 band's nodata is stored as a double: -3.4e38 is not equal to its own float32.
+    nodata = band.nodata
+    if original.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return original == np.asarray(nodata).astype(original.dtype)
+    return original == nodata
+
+
+def _damaged(path: str, problem: BaseException) -> SourceError:
+    shown = without_credentials(path)
+    return SourceError(
+        f"'{shown}' is damaged or incomplete: some of its pixels cannot be read "
+        f"({_reason(problem, path)}). Copy or download the file again.",
+        path=shown,
+    )
+
+
+def _reason(problem: BaseException, path: str) -> str:
+    """Return GDAL's own words, the innermost first, without what may be secret."""
+    while problem.__cause__ is not None:
+        problem = problem.__cause__
+    text = str(problem).replace(path, without_credentials(path))
+    return re.sub(r"\s+", " ", without_credentials_in_text(text)).strip(" .") or "no reason given"
+
+
+def without_credentials_in_text(text: str) -> str:
+    """Drop user names, passwords and query strings of URLs inside a sentence."""
+    hidden = re.sub(r"(\w+://)[^/@\s]*@", r"\1", text)
+    return re.sub(r"(\w+://[^\s?'\"]*)\?[^\s'\"]*", r"\1", hidden)

@@ -1,0 +1,219 @@
+"""Reading ahead of the model: strips of tiles, each compressed block decoded about once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+import rasterio
+
+from ..contract.result import OK
+from ..contract.spec import ModelSpec
+from .assemble import assemble_s1, assemble_s2
+from .grid import Tile, TileGrid
+from .pixels import FloatArray
+from .radiometry import S2Verdict
+from .warp import Stack, StackReader, open_stacks
+
+# GDAL keeps decoded blocks here, so that a row of tiles finds what the row above has decoded.
+BLOCK_CACHE = 256 * 2**20
+# Pixels along a strip that are read at once.
+CHUNK_WIDTH = 1920
+# A batch ends at this many reads for each tile asked for, so that progress goes on over nodata.
+MAX_READS = 8
+GDAL_OPTIONS = {
+    "GDAL_CACHEMAX": BLOCK_CACHE,
+    "GDAL_NUM_THREADS": "ALL_CPUS",
+    "GDAL_HTTP_CONNECTTIMEOUT": "10",
+    "GDAL_HTTP_TIMEOUT": "60",
+}
+
+
+@dataclass(frozen=True)
+class TileRead:
+    """What reading a tile gave; ``status`` is ``ok`` or ``skipped: reason``.
+
+    ``valid_*`` are fractions of the tile's pixels; ``cloud`` is None where no mask was read.
+    """
+
+    tile: Tile
+    status: str
+    valid_s2: float
+    valid_s1: float
+    cloud: float | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tiles in reading order; the arrays hold those with status ``ok``, in the same order.
+
+    ``s2`` and ``s1`` are float32 (N, C, size, size), normalised and free of NaN; N may be 0.
+    """
+
+    reads: tuple[TileRead, ...]
+    s2: FloatArray
+    s1: FloatArray
+
+
+@dataclass(frozen=True)
+class ReadPlan:
+    """All that a reading thread needs: it opens files of its own."""
+
+    grid: TileGrid
+    spec: ModelSpec
+    s2: tuple[Stack, ...]
+    s1: tuple[Stack, ...]
+    verdict: S2Verdict
+
+
+def read_batches(
+    plan: ReadPlan,
+    tiles: Sequence[Tile],
+    batch_size: int,
+    min_valid: float,
+    stopped: Callable[[], bool],
+) -> Iterator[Batch]:
+    """Read tiles in this thread and yield them in batches of ``batch_size`` good ones."""
+    with rasterio.Env(**GDAL_OPTIONS), ExitStack() as exits:
+        geometry = plan.grid.geometry
+        s2 = open_stacks(plan.s2, geometry, exits)
+        s1 = open_stacks(plan.s1, geometry, exits)
+        packer = _Packer(plan, batch_size, min_valid)
+        for chunk in chunks(plan.grid, tiles, chunk_width(plan), panel_width(plan)):
+            if stopped():
+                return
+            yield from packer.add(chunk, _read_chunk(plan, chunk, s2, s1))
+        yield from packer.rest()
+
+
+def chunks(
+    grid: TileGrid, tiles: Sequence[Tile], width: int, panel: int
+) -> Iterator[tuple[Tile, ...]]:
+    """Yield runs of tiles of one row that touch, at most ``width`` pixels wide, row-major.
+
+    A scene wider than ``panel`` pixels is read in vertical panels, row-major within each, so
+    that the block cache holds a row of blocks.
+    """
+    columns = max(1, panel // grid.stride)
+    run: list[Tile] = []
+    for tile in sorted(tiles, key=lambda t: (t.col // columns, t.row, t.col)):
+        if run and not _continues(grid, run, tile, width, columns):
+            yield tuple(run)
+            run = []
+        run.append(tile)
+    if run:
+        yield tuple(run)
+
+
+def chunk_width(plan: ReadPlan) -> int:
+    """Return how many grid pixels to read at once: fewer where the source is much finer."""
+    size = plan.grid.geometry.pixel_size_m
+    finest = min(stack.geometry.pixel_size_m for stack in (*plan.s2, *plan.s1))
+    return max(plan.grid.tile_size, int(CHUNK_WIDTH * min(1.0, finest / size) ** 2))
+
+
+def panel_width(plan: ReadPlan) -> int:
+    """Return how many grid pixels of a row of blocks fit into the block cache."""
+    per_column = 0.0
+    for stack in (*plan.s2, *plan.s1):
+        pixels = plan.grid.geometry.pixel_size_m / stack.geometry.pixel_size_m
+        for band in stack.bands:
+            rows, columns = band.block
+            # A strip as wide as the raster is decoded whole whatever the panel: no gain.
+            if columns < stack.geometry.width:
+                per_column += 2 * rows * pixels * np.dtype(band.dtype).itemsize
+    if per_column == 0:
+        return plan.grid.width + plan.grid.tile_size
+    return max(CHUNK_WIDTH, int(BLOCK_CACHE / per_column))
+
+
+@dataclass(frozen=True)
+class _Strip:
+    """A chunk's channels and masks; ``left`` is the grid column of its first pixel."""
+
+    left: int
+    s2: FloatArray
+    s1: FloatArray
+    valid_s2: np.ndarray
+    valid_s1: np.ndarray
+
+
+def _read_chunk(
+    plan: ReadPlan, chunk: tuple[Tile, ...], s2: list[StackReader], s1: list[StackReader]
+) -> _Strip:
+    stride, size = plan.grid.stride, plan.grid.tile_size
+    left, top = chunk[0].col * stride, chunk[0].row * stride
+    width = chunk[-1].col * stride + size - left
+    window = (top, left, size, width)
+    optical, valid_s2 = assemble_s2(_read(s2, window), plan.spec.s2, plan.verdict)
+    if s1:
+        radar, valid_s1 = assemble_s1(_read(s1, window), plan.spec.s1)
+    else:
+        radar = np.empty((0, size, width), dtype=np.float32)
+        valid_s1 = np.ones((size, width), dtype=bool)
+    return _Strip(left, optical, radar, valid_s2, valid_s1)
+
+
+def _read(readers: list[StackReader], window: tuple[int, int, int, int]) -> dict[str, FloatArray]:
+    found: dict[str, FloatArray] = {}
+    for reader in readers:
+        values = reader.read(*window)
+        found.update({b.channel: v for b, v in zip(reader.stack.bands, values, strict=True)})
+    return found
+
+
+class _Packer:
+    """Cuts tiles from strips into batches."""
+
+    def __init__(self, plan: ReadPlan, batch_size: int, min_valid: float) -> None:
+        self._plan, self._size, self._min_valid = plan, batch_size, min_valid
+        self._start()
+
+    def add(self, chunk: tuple[Tile, ...], strip: _Strip) -> Iterator[Batch]:
+        """Take a chunk's tiles and yield every batch that is full."""
+        for tile in chunk:
+            left = tile.col * self._plan.grid.stride - strip.left
+            columns = slice(left, left + self._plan.grid.tile_size)
+            read = self._judge(tile, strip, columns)
+            self._reads.append(read)
+            if read.status == OK:
+                self._s2[self._good] = strip.s2[:, :, columns]
+                self._s1[self._good] = strip.s1[:, :, columns]
+                self._good += 1
+            if self._good == self._size or len(self._reads) == MAX_READS * self._size:
+                yield from self.rest()
+
+    def rest(self) -> Iterator[Batch]:
+        """Yield what has been gathered, if anything."""
+        if self._reads:
+            batch = Batch(tuple(self._reads), self._s2[: self._good], self._s1[: self._good])
+            self._start()
+            yield batch
+
+    def _start(self) -> None:
+        spec, size = self._plan.spec, self._plan.grid.tile_size
+        self._reads: list[TileRead] = []
+        self._good = 0
+        self._s2 = np.empty((self._size, len(spec.s2), size, size), dtype=np.float32)
+        self._s1 = np.empty((self._size, len(spec.s1), size, size), dtype=np.float32)
+
+    def _judge(self, tile: Tile, strip: _Strip, columns: slice) -> TileRead:
+        valid_s2 = float(strip.valid_s2[:, columns].mean())
+        valid_s1 = float(strip.valid_s1[:, columns].mean())
+        status = OK
+        for sensor, share in (("Sentinel-2", valid_s2), ("Sentinel-1", valid_s1)):
+            # Nothing at all is never enough, not even where the user accepts any share.
+            percent = int(share * 100 + 1e-9)  # 0.29 * 100 is 28.999...
+            if status == OK and (share < self._min_valid or share == 0):
+                status = f"skipped: only {percent} % of {sensor} pixels are valid"
+        return TileRead(tile, status, valid_s2, valid_s1)
+
+
+def _continues(grid: TileGrid, run: list[Tile], tile: Tile, width: int, columns: int) -> bool:
+    same_strip = tile.row == run[0].row and tile.col // columns == run[0].col // columns
+    touches = (tile.col - run[-1].col) * grid.stride <= grid.tile_size
+    return (
+        same_strip and touches and (tile.col - run[0].col) * grid.stride + grid.tile_size <= width
+    )

@@ -1,0 +1,108 @@
+"""Real sample scenes, real shared data, and a factory of small GeoTIFFs with any defect."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from multimodal.contract.channels import S2_BANDS
+from multimodal.contract.job import RasterSource
+from multimodal.contract.spec import ModelSpec, default_spec
+from rasterio.transform import Affine
+
+REPOSITORY = Path(__file__).parents[3]
+UTM = Affine(10, 0, 500_000, 0, -10, 5_300_000)
+WriteRaster = Callable[..., RasterSource]
+
+
+@pytest.fixture(scope="session")
+def spec() -> ModelSpec:
+    return default_spec()
+
+
+@pytest.fixture(scope="session")
+def sample_scenes() -> list[tuple[RasterSource, RasterSource]]:
+    """The (S2, S1) pairs of sample_data."""
+    found = sorted((REPOSITORY / "sample_data" / "scenes").glob("*_S2_*.tif"))
+    assert found, "sample_data/scenes has no scene"
+    radar = (path.with_name(path.name.replace("S2_12band_10m", "S1_VV_VH_dB")) for path in found)
+    return [(RasterSource(str(a)), RasterSource(str(b))) for a, b in zip(found, radar, strict=True)]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of shared test data, which is not part of the repository."""
+    folder = Path(os.environ.get("MM_TEST_DATA") or REPOSITORY / ".." / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip("shared test data are not here (set MM_TEST_DATA to their folder)")
+    return folder.resolve()
+
+
+@pytest.fixture
+def write_raster(tmp_path: Path) -> WriteRaster:
+    """Write bands (n, rows, cols) as a GeoTIFF and return it as a source."""
+
+    def write(
+        name: str,
+        values: np.ndarray,
+        names: tuple[str | None, ...] = (),
+        transform: Affine | None = UTM,
+        crs: str | None = "EPSG:32633",
+        scale_offset: tuple[float, float] | None = None,
+        **profile: Any,
+    ) -> RasterSource:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        count, height, width = values.shape
+        with rasterio.open(
+            path, "w", driver="GTiff", count=count, height=height, width=width,
+            dtype=values.dtype, crs=crs, transform=transform, **profile,
+        ) as dataset:  # fmt: skip
+            dataset.write(values)
+            for index, text in enumerate(names, start=1):
+                dataset.set_band_description(index, text or "")
+            if scale_offset:
+                dataset.scales = (scale_offset[0],) * count
+                dataset.offsets = (scale_offset[1],) * count
+        return RasterSource(str(path))
+
+    return write
+
+
+@pytest.fixture
+def optical() -> Callable[..., np.ndarray]:
+    """Make plausible DN of 12 bands, uint16."""
+
+    def make(height: int = 240, width: int = 240, low: int = 200) -> np.ndarray:
+        random = np.random.default_rng(1)
+        return random.integers(low, low + 3000, (len(S2_BANDS), height, width)).astype(np.uint16)
+
+    return make
+
+
+@pytest.fixture
+def radar() -> Callable[..., np.ndarray]:
+    """Make plausible VV, VH in dB, float32."""
+
+    def make(height: int = 240, width: int = 240) -> np.ndarray:
+        random = np.random.default_rng(2)
+        levels = np.array([-12.0, -19.0])[:, None, None]
+        return (levels + random.normal(0, 2, (2, height, width))).astype(np.float32)
+
+    return make
+
+
+@pytest.fixture
+def pair(
+    write_raster: WriteRaster, optical: Callable[..., np.ndarray], radar: Callable[..., np.ndarray]
+) -> tuple[RasterSource, RasterSource]:
+    """A clean pair of 240 x 240 pixels: 2 x 2 tiles."""
+    return (
+        write_raster("s2.tif", optical(), S2_BANDS, nodata=0),
+        write_raster("s1.tif", radar(), ("VV", "VH"), nodata=np.nan),
+    )

@@ -1,0 +1,247 @@
+"""Model folders: exact round trips, and a plain word about every kind of damage."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import replace
+
+import huggingface_hub.constants
+import pytest
+import torch
+from multimodal import MultiModalModel, load_model, save_model
+from multimodal.checkpoint import file_sha256
+from multimodal.contract.errors import ConfigError, ModelFolderError, WeightsUnavailableError
+from multimodal.contract.spec import CONFIG_FILE, WEIGHTS_FILE, default_spec, read_spec
+from safetensors.torch import load_file, save_file
+
+CONFIG = {
+    "backbones": {
+        "dinov3": {
+            "pretrained": False,
+            "config": {
+                "hidden_size": 16,
+                "intermediate_size": 32,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+            },
+        },
+        "resnet101": {"pretrained": False, "arch": "resnet18", "width": 2},
+    },
+}
+
+
+def tiles(size=64):
+    return torch.randn(2, 2, size, size), torch.randn(2, 14, size, size)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    made = MultiModalModel(CONFIG)
+    made(*tiles())  # so that BatchNorm has statistics of its own
+    return made.eval()
+
+
+@pytest.fixture
+def folder(model, tmp_path):
+    save_model(model, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def edit(folder, change):
+    path = folder / CONFIG_FILE
+    payload = json.loads(path.read_text())
+    change(payload)
+    path.write_text(json.dumps(payload))
+
+
+def test_round_trip_is_exact(model, folder):
+    loaded = load_model(folder)
+    assert not loaded.training
+    assert loaded.spec == model.spec
+    assert loaded.config == model.config
+    state = loaded.state_dict()
+    assert list(state) == list(model.state_dict())
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+    data = tiles()
+    with torch.inference_mode():
+        assert torch.equal(loaded(*data), model(*data))
+
+
+def test_the_folder_holds_two_files_and_the_checksum(model, folder):
+    assert sorted(path.name for path in folder.iterdir()) == [CONFIG_FILE, WEIGHTS_FILE]
+    config = json.loads((folder / CONFIG_FILE).read_text())
+    assert sorted(config) == ["backbones", "classifier", "fusion", "image_size", "spec"]
+    assert read_spec(folder).weights_sha256 == file_sha256(folder / WEIGHTS_FILE)
+    assert model.spec == read_spec(folder)
+
+
+def test_methods_of_the_model_do_the_same(model, tmp_path):
+    model.save_pretrained(tmp_path / "mine")
+    assert MultiModalModel.from_pretrained(tmp_path / "mine").spec == model.spec
+
+
+def test_saving_twice_gives_the_same_bytes(model, folder):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    save_model(load_model(folder), folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_spec_given_at_saving_is_stored(model, tmp_path):
+    spec = replace(default_spec(), temperature=1.5, provenance={"data": "here"}, license="CC0")
+    save_model(model, tmp_path, spec)
+    loaded = load_model(tmp_path).spec
+    assert (loaded.temperature, loaded.license, loaded.provenance) == (1.5, "CC0", {"data": "here"})
+
+
+def test_a_spec_of_other_channels_cannot_be_saved(model, tmp_path):
+    with pytest.raises(ConfigError, match="in_channels"):
+        save_model(model, tmp_path, default_spec(s2_preset="s2-10"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pretrained_in_the_configuration_downloads_nothing_at_loading(folder, monkeypatch):
+    def both_pretrained(payload):
+        payload["backbones"]["dinov3"]["pretrained"] = True
+        payload["backbones"]["resnet101"].update(pretrained=True)
+
+    edit(folder, both_pretrained)
+    assert load_model(folder).config.backbones.dinov3.pretrained is True
+
+
+def test_a_backbone_from_a_folder_that_is_gone_is_rebuilt_from_the_configuration(model, tmp_path):
+    origin, saved = tmp_path / "dinov3", tmp_path / "model"
+    model.dinov3_backbone.model.save_pretrained(origin)
+    config = {
+        "backbones": {
+            "dinov3": {"model_name": str(origin)},
+            "resnet101": CONFIG["backbones"]["resnet101"],
+        }
+    }
+    save_model(MultiModalModel(config), saved)
+    for path in origin.iterdir():
+        path.unlink()
+    origin.rmdir()
+    assert load_model(saved).dinov3_backbone.output_dim == 16
+
+
+def test_a_wrong_byte_is_found_by_the_checksum(folder):
+    path = folder / WEIGHTS_FILE
+    damaged = bytearray(path.read_bytes())
+    damaged[-1] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(ModelFolderError, match="SHA-256 differs"):
+        load_model(folder)
+    load_model(folder, verify=False)
+
+
+@pytest.mark.parametrize("content", [b"", b"not safetensors at all", b"\xff" * 64])
+def test_damaged_weights_are_explained_without_the_checksum_too(folder, content):
+    (folder / WEIGHTS_FILE).write_bytes(content)
+    with pytest.raises(ModelFolderError, match=r"damaged .*copy the model folder again"):
+        load_model(folder, verify=False)
+
+
+def test_truncated_weights_are_explained(folder):
+    path = folder / WEIGHTS_FILE
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ModelFolderError, match="damaged"):
+        load_model(folder, verify=False)
+
+
+def test_missing_weights_are_named(folder):
+    (folder / WEIGHTS_FILE).unlink()
+    with pytest.raises(ModelFolderError, match=rf"has no {WEIGHTS_FILE}"):
+        load_model(folder)
+
+
+def test_a_pickle_under_the_name_of_the_weights_is_never_run(folder, tmp_path):
+    witness = tmp_path / "witness"
+
+    class Malicious:
+        def __reduce__(self):
+            return (open, (str(witness), "w"))
+
+    (folder / WEIGHTS_FILE).write_bytes(pickle.dumps(Malicious()))
+    with pytest.raises(ModelFolderError):
+        load_model(folder, verify=False)
+    assert not witness.exists()
+
+
+def change_weights(folder, change):
+    tensors = load_file(folder / WEIGHTS_FILE)
+    change(tensors)
+    save_file(tensors, folder / WEIGHTS_FILE)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: t.update({"classifier.fc.bias": torch.zeros(5)}), r"\(5,\) instead of \(19,\)"),
+        (lambda t: t.pop("classifier.fc.bias"), r"classifier\.fc\.bias is missing"),
+        (lambda t: t.update({"other": torch.zeros(5)}), "other is unknown"),
+    ],
+)
+def test_weights_of_another_model_are_explained(folder, change, said):
+    change_weights(folder, change)
+    with pytest.raises(ModelFolderError, match=said):
+        load_model(folder, verify=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: c["classifier"].update(num_classes=5), r"classifier\.num_classes' is 5"),
+        (lambda c: c["spec"]["s2"].pop(), "in_channels"),
+        (lambda c: c["fusion"].update(type="magic"), r"fusion\.type"),
+        (lambda c: c.update(colour="red"), "Unknown key 'colour'"),
+        (lambda c: c["spec"].pop("classes"), "'classes' is missing"),
+        (lambda c: c["spec"].update(format_version=99), "update the plugin"),
+        (lambda c: c.pop("spec"), "has no 'spec'"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_explained(folder, change, said):
+    edit(folder, change)
+    with pytest.raises(ModelFolderError, match=said):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "\x00"])
+def test_damaged_config_json_is_explained(folder, content):
+    (folder / CONFIG_FILE).write_text(content)
+    with pytest.raises(ModelFolderError):
+        load_model(folder)
+
+
+def test_no_such_folder(tmp_path):
+    with pytest.raises(ModelFolderError, match="not a model folder"):
+        load_model(tmp_path / "nowhere")
+    with pytest.raises(ModelFolderError, match="leave 'revision' out"):
+        load_model(tmp_path, revision="main")
+
+
+def test_a_hub_id_without_a_network_is_explained(monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(WeightsUnavailableError, match=r"huggingface\.co/nobody/nothing"):
+        load_model("nobody/nothing")
+
+
+def test_an_unwritable_target_is_explained_and_leaves_nothing(model, tmp_path):
+    target = tmp_path / "file"
+    target.write_text("in the way")
+    with pytest.raises(ModelFolderError, match="choose a folder that you may write to"):
+        save_model(model, target)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_failed_save_leaves_no_temporary_file(model, folder, monkeypatch):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full_disk(*_args, **_kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("multimodal.checkpoint.os.replace", full_disk)
+    with pytest.raises(ModelFolderError, match="No space left"):
+        save_model(model, folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
