@@ -35,7 +35,7 @@ def assemble_s1(
     A pixel is valid where both polarisations are: one without the other is no measurement.
     """
     values = np.stack([decibels[item.name] for item in channels])
-    valid = np.isfinite(values).all(axis=0)
+    valid: np.ndarray = np.asarray(np.isfinite(values).all(axis=0))
     return _normalised(values, channels, valid), valid
 
 

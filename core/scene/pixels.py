@@ -19,6 +19,14 @@ from ..contract.job import without_credentials
 from .geometry import Geometry
 
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]
+# GDAL keeps decoded blocks here, so that a row of tiles finds what the row above has decoded.
+BLOCK_CACHE = 128 * 2**20
+GDAL_OPTIONS = {
+    "GDAL_CACHEMAX": BLOCK_CACHE,
+    "GDAL_NUM_THREADS": "ALL_CPUS",
+    "GDAL_HTTP_CONNECTTIMEOUT": "10",
+    "GDAL_HTTP_TIMEOUT": "60",
+}
 # What products and tools write for "nothing" without declaring it.
 S1_SENTINELS = (-9999.0, -32768.0)
 
@@ -134,7 +142,9 @@ def _reason(problem: BaseException, path: str) -> str:
     while problem.__cause__ is not None:
         problem = problem.__cause__
     text = str(problem).replace(path, without_credentials(path))
-    return re.sub(r"\s+", " ", without_credentials_in_text(text)).strip(" .") or "no reason given"
+    # The scratch file of GDAL's decompression threads means nothing to a reader.
+    text = re.sub(r"/vsimem/\S*?:", "", without_credentials_in_text(text))
+    return re.sub(r"\s+", " ", text).strip(" .") or "no reason given"
 
 
 def without_credentials_in_text(text: str) -> str:

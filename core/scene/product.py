@@ -45,7 +45,9 @@ def read_product(path: str) -> Product | None:
 def _near(path: Path) -> Path | None:
     if path.is_dir():
         return _first(path.rglob("MTD_MSIL*.xml"))
-    folders = [path.parent, *path.resolve().parents][:_LEVELS_UP]
+    if path.suffix.lower() not in (".jp2", ".xml"):
+        return None  # a file made from the product may have lost its offset on the way
+    folders = path.resolve().parents[:_LEVELS_UP]
     return next((hit for folder in folders if (hit := _first(folder.glob("MTD_MSIL*.xml")))), None)
 
 

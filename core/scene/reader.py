@@ -13,22 +13,14 @@ from ..contract.result import OK
 from ..contract.spec import ModelSpec
 from .assemble import assemble_s1, assemble_s2
 from .grid import Tile, TileGrid
-from .pixels import FloatArray
+from .pixels import BLOCK_CACHE, GDAL_OPTIONS, FloatArray
 from .radiometry import S2Verdict
 from .warp import Stack, StackReader, open_stacks
 
-# GDAL keeps decoded blocks here, so that a row of tiles finds what the row above has decoded.
-BLOCK_CACHE = 256 * 2**20
 # Pixels along a strip that are read at once.
-CHUNK_WIDTH = 1920
+CHUNK_WIDTH = 1200
 # A batch ends at this many reads for each tile asked for, so that progress goes on over nodata.
 MAX_READS = 8
-GDAL_OPTIONS = {
-    "GDAL_CACHEMAX": BLOCK_CACHE,
-    "GDAL_NUM_THREADS": "ALL_CPUS",
-    "GDAL_HTTP_CONNECTTIMEOUT": "10",
-    "GDAL_HTTP_TIMEOUT": "60",
-}
 
 
 @dataclass(frozen=True)

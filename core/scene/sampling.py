@@ -53,7 +53,9 @@ def _decimated(dataset: object, bands: list[Band]) -> FloatArray:
 
 
 def _windows(width: int, height: int) -> list[Window]:
-    cols = np.linspace(0, width - min(WINDOW, width), WINDOWS).astype(int).tolist()
-    rows = np.linspace(0, height - min(WINDOW, height), WINDOWS).astype(int).tolist()
+    """Return windows in the middle of the cells of a lattice over the raster."""
     size = min(WINDOW, width), min(WINDOW, height)
+    middles = (np.arange(WINDOWS) + 0.5) / WINDOWS
+    cols = (middles * (width - size[0])).astype(int).tolist()
+    rows = (middles * (height - size[1])).astype(int).tolist()
     return [Window(col, row, *size) for row in rows for col in cols]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
+import rasterio
 import shapely
 
 from ..contract.channels import INDEX_BANDS, RGB, base_bands
@@ -18,7 +19,7 @@ from .ahead import read_ahead
 from .geometry import Geometry, covered_share, crs_name
 from .grid import SAME_SIZE, Tile, TileGrid, lay_grid, parse_area
 from .missing import check_complete
-from .pixels import Band
+from .pixels import GDAL_OPTIONS, Band
 from .radiometry import S1Verdict, S2Verdict, SceneWarning, judge_s1, judge_s2
 from .reader import Batch, ReadPlan, read_batches
 from .sampling import sample_bands
@@ -41,6 +42,13 @@ def open_scene(
     ``stride`` is in pixels, None means the tile size. Every refusal is a MultimodalError that
     says what to do: missing channels, no CRS, units that are none, no overlap.
     """
+    with rasterio.Env(**GDAL_OPTIONS):
+        return _open(s2, s1, spec, stride)
+
+
+def _open(
+    s2: Sequence[RasterSource], s1: Sequence[RasterSource], spec: ModelSpec, stride: int | None
+) -> Scene:
     wanted_s2, wanted_s1 = base_bands(spec.s2_names), base_bands(spec.s1_names)
     found_s2 = find_bands(s2, "s2", wanted_s2)
     found_s1 = find_bands(s1, "s1", wanted_s1)

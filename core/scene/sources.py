@@ -102,6 +102,12 @@ def _collect(source: RasterSource, sensor: str, wanted: set[str]) -> _Collected:
                 if channel in wanted:
                     band = _band(dataset, channel, index, path, source)
                     collected.bands.setdefault(channel, []).append(band)
+    if len(collected.unreadable) == len(files):
+        raise SourceError(
+            f"None of the {len(files)} rasters in '{source.path}' can be opened. Unpack the "
+            "archive and choose the folder, or download the scene again.",
+            path=source.path,
+        )
     return collected
 
 

@@ -24,6 +24,8 @@ from .radiometry import S1Verdict, to_db
 ON_GRID = 0.01
 # From this many source pixels a grid pixel on, the mean of them is taken.
 MANY = 4 / 3
+# Grid pixels; GDAL's interpolated coordinates are exact to far below a pixel over this width.
+CELL_WIDTH = 480
 
 
 @dataclass(frozen=True)
@@ -121,26 +123,35 @@ class StackReader:
         return out
 
     def _warped(self, row: int, col: int, height: int, width: int) -> FloatArray:
-        out = np.full((len(self.stack.bands), height, width), np.nan, dtype=np.float32)
-        window = self._source_window(row, col, height, width)
+        """Warp in cells of the grid that lie still, and cut the window from them.
+
+        GDAL interpolates coordinates along each line it is asked for: with lines that always
+        start and end at the same place a pixel's value does not depend on the window.
+        """
+        first, last = col // CELL_WIDTH, (col + width - 1) // CELL_WIDTH
+        cells = [self._cell(row, n * CELL_WIDTH, height) for n in range(first, last + 1)]
+        left = col - first * CELL_WIDTH
+        return np.concatenate(cells, axis=2)[:, :, left : left + width]
+
+    def _cell(self, row: int, col: int, height: int) -> FloatArray:
+        out = np.full((len(self.stack.bands), height, CELL_WIDTH), np.nan, dtype=np.float32)
+        window = self._source_window(row, col, height, CELL_WIDTH)
         if window is None:
             return out
         values = self._to_power(self._physical(self._values(window)))
         source, target = self.stack.geometry, self._grid
+        corner = Affine.translation(window.col_off, window.row_off)
         many = self._placement.ratio >= MANY
-        origin = Affine.translation(window.col_off, window.row_off)
-        # Fixed scales, or GDAL derives them from each window and values depend on the window.
+        # A fixed scale, or GDAL derives one from each window and values depend on the window.
         scale = min(1.0, 1.0 / self._placement.ratio)
         try:
             reproject(
                 values, out,
-                src_transform=combine(source.transform, origin),
-                src_crs=source.crs,
+                src_transform=combine(source.transform, corner), src_crs=source.crs,
                 dst_transform=combine(target.transform, Affine.translation(col, row)),
-                dst_crs=target.crs,
-                src_nodata=np.nan, dst_nodata=np.nan,
+                dst_crs=target.crs, src_nodata=np.nan, dst_nodata=np.nan,
                 resampling=Resampling["average" if many else self.stack.resampling],
-                tolerance=0, XSCALE=scale, YSCALE=scale, UNIFIED_SRC_NODATA="NO",
+                XSCALE=scale, YSCALE=scale, UNIFIED_SRC_NODATA="NO",
             )  # fmt: skip
         except RasterioError as problem:
             raise SourceError(

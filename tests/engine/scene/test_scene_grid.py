@@ -21,18 +21,14 @@ strides = st.integers(1, 300)
 
 
 def grid(width: int, height: int, stride: int = 120, angle: float = 0.0) -> TileGrid:
-    transform = (
-        Affine.translation(331_200.0, 5_334_000.0) @ Affine.rotation(angle) @ Affine.scale(10, -10)
-        if hasattr(Affine, "__matmul__")
-        else Affine.translation(331_200.0, 5_334_000.0)
-        * Affine.rotation(angle)
-        * Affine.scale(10, -10)
-    )
+    turn = np.radians(angle)
+    a, b = 10 * np.cos(turn), 10 * np.sin(turn)
+    transform = Affine(a, b, 331_200.0, b, -a, 5_334_000.0)
     return lay_grid(Geometry(UTM, transform, width, height), 120, 10.0, stride)
 
 
-@given(sizes, sizes, strides)
-@settings(max_examples=60, deadline=None)
+@given(sizes, sizes, st.integers(20, 300))
+@settings(max_examples=40, deadline=None)
 def test_tiles_cover_every_pixel_that_a_stride_up_to_the_size_can(
     w: int, h: int, stride: int
 ) -> None:

@@ -103,14 +103,21 @@ def test_a_folder_gives_the_finest_of_each_band(
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])
+def pack(folder: Path, path: str, style: int = tarfile.GNU_FORMAT) -> None:
+    if path.endswith("zip"):
+        shutil.make_archive(path.removesuffix(".zip"), "zip", folder.parent, folder.name)
+        return
+    with tarfile.open(path, "w:gz" if path.endswith("gz") else "w", format=style) as archive:
+        archive.add(folder, folder.name)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
 def test_archives_are_read_like_folders(
     shared_data: Path, tmp_path: Path, spec: ModelSpec, kind: str
 ) -> None:
     patch = next((shared_data / "ben_v2" / "patches").glob("*_T33UUP_34_70"))
-    archive = RasterSource(
-        shutil.make_archive(str(tmp_path / "patch"), kind, patch.parent, patch.name)
-    )
+    archive = RasterSource(str(tmp_path / f"patch.{kind}"))
+    pack(patch, archive.path)
     folder = RasterSource(str(patch))
     with (
         open_scene([archive], [archive], spec) as packed,
@@ -120,6 +127,17 @@ def test_archives_are_read_like_folders(
         b = next(plain.batches(plain.select(), 1, 0.75))
     np.testing.assert_array_equal(a.s2, b.s2)
     np.testing.assert_array_equal(a.s1, b.s1)
+
+
+def test_an_archive_that_gdal_cannot_look_into_is_refused(
+    write_raster: Write, optical: Make, tmp_path: Path
+) -> None:
+    for name in ("B02", "B03"):
+        write_raster(f"d/{'long' * 30}_{name}.tif", optical(8, 8)[:1])
+    # GDAL does not know how pax archives write names over 100 characters.
+    pack(tmp_path / "d", str(tmp_path / "d.tar"), tarfile.PAX_FORMAT)
+    with pytest.raises(SourceError, match="Unpack the archive"):
+        find_bands([RasterSource(str(tmp_path / "d.tar"))], "s2", S2_BANDS)
 
 
 @pytest.mark.parametrize("name", ["bad.zip", "bad.tar", "empty.zip", "cut.zip"])

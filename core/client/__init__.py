@@ -1,0 +1,1 @@
+"""Finds a Python for the worker, starts it and speaks with it. Standard library only."""

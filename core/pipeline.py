@@ -1,0 +1,213 @@
+"""classify(job): scene, model, predictions. The one use case that both doors call."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .checkpoint import from_pretrained
+from .contract.errors import ModelFolderError
+from .contract.job import ClassifyJob, fingerprint, without_credentials
+from .contract.messages import Log, Message, Phase, Plan, Progress, Rows
+from .contract.result import OK, RunSummary, TileResult
+from .contract.spec import ModelSpec, config_digest, read_spec
+from .contract.version import version
+from .inference import (
+    PRECISION,
+    FloatArray,
+    Predictor,
+    choose_device,
+    default_batch_size,
+    describe_device,
+)
+from .model import MultiModalModel
+from .predictions import Journal
+from .predictions.journal import check_target
+from .scene import Batch, Scene, Tile, open_scene
+
+NOT_FINITE = "skipped: not finite"
+
+Emit = Callable[[Message], None]
+IsCancelled = Callable[[], bool]
+
+
+@dataclass
+class ModelCache:
+    """Keeps the last model loaded: a second run in a warm worker starts at once."""
+
+    _key: tuple[str, str, str] | None = None
+    _model: MultiModalModel | None = None
+
+    def get(self, folder: str, device: torch.device) -> MultiModalModel:
+        """Return the model of a folder on a device, loaded anew only if something changed."""
+        key = (str(Path(folder).resolve()), config_digest(folder), str(device))
+        if self._model is None or key != self._key:
+            self._model = None
+            self._model = from_pretrained(folder, device=device)
+            self._key = key
+        return self._model
+
+
+def classify(
+    job: ClassifyJob,
+    emit: Emit = lambda message: None,
+    is_cancelled: IsCancelled = lambda: False,
+    models: ModelCache | None = None,
+) -> RunSummary:
+    """Run a job to its end, or to its cancel, and return what stands in ``job.output``.
+
+    The output is a GeoPackage; every emitted row is committed in it. A run with the same
+    fingerprint goes on where the file ends.
+
+    Raises:
+        MultimodalError: what went wrong and what to do; finished tiles are kept.
+    """
+    return _Run(job, emit, is_cancelled, models or ModelCache()).run()
+
+
+@dataclass
+class _Run:
+    job: ClassifyJob
+    emit: Emit
+    is_cancelled: IsCancelled
+    models: ModelCache
+    started: float = field(default_factory=time.monotonic)
+    device: str = ""
+    done_now: int = 0
+
+    def run(self) -> RunSummary:
+        self.emit(Phase("open", "Opening the rasters"))
+        spec = read_spec(self.job.model)
+        _check_trained(spec, self.job.model)
+        identity = fingerprint(self.job)
+        check_target(self.job.output, identity, self.job.overwrite)
+        device = choose_device(self.job.device)
+        self.device = describe_device(device)
+        with open_scene(self.job.s2, self.job.s1, spec, stride=self.job.stride) as scene:
+            for warning in scene.warnings:
+                self.emit(Log("warning", warning))
+            tiles = scene.select(self.job.extent_wkt, self.job.aoi_wkt)
+            run = {
+                "device": self.device, "precision": PRECISION, "versions": _versions(),
+                "parameters": _shown(self.job),
+            }  # fmt: skip
+            journal = Journal.open(
+                self.job.output, spec, identity, scene.crs_wkt, run, overwrite=self.job.overwrite
+            )
+            try:
+                state = self._fill(journal, scene, tiles, device)
+            except BaseException:
+                journal.abandon()
+                raise
+            return self._finish(journal, scene, tiles, state)
+
+    def _fill(
+        self, journal: Journal, scene: Scene, tiles: Sequence[Tile], device: torch.device
+    ) -> str:
+        """Classify the tiles that are not in the journal yet; returns the run's state."""
+        finished = journal.state().finished
+        todo = [tile for tile in tiles if tile.tile_id not in finished]
+        size = self.job.batch_size or default_batch_size(device)
+        self.emit(
+            Plan(len(tiles), len(todo), scene.crs_wkt, self.device, PRECISION, size)
+        )
+        if not todo:
+            return "complete"
+        if self.is_cancelled():
+            return "partial"
+        self.emit(Phase("model", "Loading the model"))
+        model = self.models.get(self.job.model, device)
+        predictor = Predictor(model, device, size, self._tell_shrink)
+        self.emit(Phase("classify", f"Classifying {len(todo)} tiles on {self.device}"))
+        self.started = time.monotonic()
+        batches = scene.batches(todo, size, self.job.min_valid, self.is_cancelled)
+        with closing(batches):  # type: ignore[type-var]  # a generator
+            for batch in batches:
+                self._classify_batch(batch, predictor, scene, journal, len(tiles), len(todo))
+                if self.is_cancelled():
+                    break
+        return "complete" if self.done_now == len(todo) else "partial"
+
+    def _classify_batch(
+        self, batch: Batch, predictor: Predictor, scene: Scene, journal: Journal,
+        total: int, todo: int,
+    ) -> None:  # fmt: skip
+        probabilities = predictor.probabilities(batch.s2, batch.s1)
+        rows = to_rows(batch, probabilities, scene)
+        journal.append(rows)
+        self.done_now += len(rows)
+        rate = self.done_now / max(time.monotonic() - self.started, 1e-9)
+        self.emit(Rows(tuple(rows)))
+        done = total - todo + self.done_now
+        self.emit(Progress(done, total, rate, (todo - self.done_now) / rate))
+
+    def _finish(
+        self, journal: Journal, scene: Scene, tiles: Sequence[Tile], state: str
+    ) -> RunSummary:
+        self.emit(Phase("finish", "Closing the result"))
+        seconds = time.monotonic() - self.started
+        held = journal.state()
+        journal.close(state, scene.warnings)
+        skipped = sum(held.skipped_reasons.values())
+        return RunSummary(
+            output=self.job.output, tiles=len(tiles), classified=held.classified,
+            skipped=skipped, device=self.device, precision=PRECISION, seconds=seconds,
+            tiles_per_second=self.done_now / seconds if seconds > 0 else 0.0, state=state,
+            skipped_reasons=dict(held.skipped_reasons), warnings=scene.warnings,
+        )  # fmt: skip
+
+    def _tell_shrink(self, limit: int) -> None:
+        text = f"{self.device} ran out of memory; going on with batches of {limit}."
+        self.emit(Log("warning", text))
+
+
+def to_rows(batch: Batch, probabilities: FloatArray, scene: Scene) -> list[TileResult]:
+    """Return a result row for each tile read; numbers that are not finite become a skip."""
+    rows = []
+    given = iter(probabilities)
+    for read in batch.reads:
+        values = next(given) if read.status == OK else None
+        status = read.status
+        if values is not None and not np.isfinite(values).all():
+            values, status = None, NOT_FINITE
+        rows.append(
+            TileResult(
+                tile_id=read.tile.tile_id, row=read.tile.row, col=read.tile.col,
+                corners=scene.grid.corners(read.tile), status=status,
+                probabilities=None if values is None else tuple(map(float, values)),
+                valid_s2=read.valid_s2, valid_s1=read.valid_s1, cloud=read.cloud,
+            )
+        )  # fmt: skip
+    return rows
+
+
+def _check_trained(spec: ModelSpec, folder: str) -> None:
+    if not spec.provenance:
+        raise ModelFolderError(
+            f"The model in '{folder}' says nothing about its training ('provenance' is empty): "
+            "an untrained head would give numbers without meaning. Train it, and save it with a "
+            "spec that names its origin.",
+            path=folder,
+        )
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "multimodal": version(), "torch": torch.__version__, "numpy": np.__version__,
+        "python": platform.python_version(),
+    }  # fmt: skip
+
+
+def _shown(job: ClassifyJob) -> dict[str, object]:
+    """Return the job for the record, without credentials."""
+    shown = job.to_dict()
+    for source in (*shown["s2"], *shown["s1"]):
+        source["path"] = without_credentials(source["path"])
+    return shown

@@ -1,0 +1,1 @@
+"""The Processing face: provider and algorithms. Knows nothing of gui."""

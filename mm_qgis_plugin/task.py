@@ -1,0 +1,102 @@
+"""Background tasks: their threads only compute, every signal arrives on the main thread."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+from qgis.core import QgsTask
+from qgis.PyQt.QtCore import pyqtSignal
+
+from . import settings
+from .about import tr
+from .core.client.runtime import create_environment
+from .core.contract.errors import CancelledError, InternalError, MultimodalError
+from .core.contract.job import ClassifyJob
+from .core.contract.messages import Message, Progress
+from .core.contract.result import RunSummary
+from .worker import session_worker
+
+
+class _Task(QgsTask):
+    """A task whose work raises MultimodalError; ``ended`` comes last, on the main thread."""
+
+    ended = pyqtSignal(object, object)
+    """(result or None, MultimodalError or None)"""
+
+    def __init__(self, description: str) -> None:
+        super().__init__(description, QgsTask.Flag.CanCancel)
+        self._result: Any = None
+        self._error: MultimodalError | None = None
+
+    def work(self) -> Any:
+        """Do the work on the task's thread and return its result."""
+        raise NotImplementedError
+
+    def run(self) -> bool:
+        """Called by QGIS on the task's thread; an exception here would be lost."""
+        try:
+            self._result = self.work()
+        except MultimodalError as problem:
+            self._error = problem
+        except Exception as problem:  # noqa: BLE001  # becomes a coded error
+            self._error = _internal(problem)
+        return self._error is None
+
+    def finished(self, result: bool) -> None:
+        """Called by QGIS on the main thread, also where the task was cancelled in the queue."""
+        if not result and self._error is None:
+            self._error = CancelledError(tr("Cancelled before it began."))
+        self.ended.emit(self._result, self._error)
+
+
+class ClassifyTask(_Task):
+    """Runs one job in the worker; the result is a :class:`RunSummary`."""
+
+    message = pyqtSignal(object)
+    """Every message of the worker, on the main thread."""
+
+    def __init__(self, job: ClassifyJob) -> None:
+        super().__init__(tr("Classifying Sentinel tiles"))
+        self.job = job
+
+    def work(self) -> RunSummary:
+        """Run the job; blocks until the worker has closed the file."""
+        return session_worker().run(self.job, self._receive, self.isCanceled)
+
+    def _receive(self, message: Message) -> None:
+        if isinstance(message, Progress) and message.total:
+            self.setProgress(100.0 * message.done / message.total)
+        self.message.emit(message)
+
+
+class EnvironmentTask(_Task):
+    """Makes the worker environment; the result is the path of its interpreter."""
+
+    line = pyqtSignal(str)
+    """Every line that the tools print, on the main thread."""
+
+    def __init__(self) -> None:
+        super().__init__(tr("Setting up the worker environment"))
+
+    def work(self) -> str:
+        """Make the environment; takes minutes."""
+        return str(create_environment(settings.managed_environment(), self._on_line))
+
+    def _on_line(self, text: str) -> None:
+        if self.isCanceled():
+            raise CancelledError(tr("The set-up was cancelled: start it again when you like."))
+        self.line.emit(text)
+
+
+def _internal(problem: Exception) -> InternalError:
+    return InternalError(
+        tr("The plugin met an error that it does not know ({}). Please report it.").format(
+            "".join(traceback.format_exception_only(type(problem), problem)).strip()
+        ),
+        traceback="".join(
+            traceback.format_exception(type(problem), problem, problem.__traceback__)
+        ),
+    )
+
+

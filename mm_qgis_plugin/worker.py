@@ -1,0 +1,63 @@
+"""The one worker of the QGIS session: started at the first run, warm until QGIS ends."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from functools import lru_cache
+
+from . import settings
+from .about import FOLDER
+from .core.client.runtime import child_environment, find_worker_python, worker_command
+from .core.client.worker_client import WorkerClient
+from .core.contract.job import ClassifyJob
+from .core.contract.messages import Message
+from .core.contract.result import RunSummary
+
+
+class SessionWorker:
+    """Lends one :class:`WorkerClient` to dock and algorithms, from whatever thread they run in."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._client: WorkerClient | None = None
+        self._command: list[str] = []
+
+    def run(
+        self,
+        job: ClassifyJob,
+        on_message: Callable[[Message], None],
+        is_cancelled: Callable[[], bool],
+    ) -> RunSummary:
+        """Run the job in the worker, which is started when there is none; blocks.
+
+        Raises MultimodalError: RuntimeMissingError where no Python for the worker is found.
+        """
+        return self._ready_client().run(job, on_message, is_cancelled)
+
+    def close(self) -> None:
+        """End the worker process; the next run starts a new one."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _ready_client(self) -> WorkerClient:
+        python = find_worker_python(settings.worker_python(), settings.managed_environment())
+        command = worker_command(python, FOLDER / "worker_main.py")
+        with self._lock:
+            outdated = self._client if command != self._command else None
+            if self._client is None or outdated is not None:
+                self._client = WorkerClient(command, child_environment(os.environ))
+                self._command = command
+            client = self._client
+        if outdated is not None:
+            outdated.close()
+        return client
+
+
+@lru_cache(maxsize=1)
+def session_worker() -> SessionWorker:
+    """Return the worker that everything in this QGIS shares."""
+    return SessionWorker()

@@ -1,0 +1,259 @@
+"""Units: each mistake that makes a map of garbage is converted, warned of or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from multimodal.contract.channels import S2_BANDS
+from multimodal.contract.errors import RadiometryError, SourceError
+from multimodal.contract.job import RasterSource
+from multimodal.contract.spec import ModelSpec
+from multimodal.scene import Scene, open_scene
+from multimodal.scene.product import read_product
+from multimodal.scene.radiometry import judge_s1, judge_s2
+from multimodal.scene.sampling import sample_bands
+from multimodal.scene.sources import find_bands
+
+Write = Callable[..., RasterSource]
+Make = Callable[..., np.ndarray]
+Pair = tuple[RasterSource, RasterSource]
+TERRAMIND_S2 = dict(zip(S2_BANDS, range(1, 13), strict=True))
+TERRAMIND_S1 = {"VV": 1, "VH": 2}
+
+
+def codes(scene: Scene) -> list[str]:
+    return [warning["code"] for warning in scene.describe()["warnings"]]
+
+
+def tensors(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+    batches = list(scene.batches(scene.select(), 64, 0.0))
+    return np.concatenate([b.s2 for b in batches]), np.concatenate([b.s1 for b in batches])
+
+
+@pytest.fixture
+def clean(sample_scenes: list[Pair], spec: ModelSpec) -> Iterator[Scene]:
+    with open_scene([sample_scenes[0][0]], [sample_scenes[0][1]], spec) as scene:
+        yield scene
+
+
+@pytest.fixture
+def sample(sample_scenes: list[Pair]) -> tuple[np.ndarray, np.ndarray, dict]:
+    """Raw arrays of a real scene and how to write them again."""
+    with (
+        rasterio.open(sample_scenes[0][0].path) as s2,
+        rasterio.open(sample_scenes[0][1].path) as s1,
+    ):
+        return s2.read(), s1.read(), {"crs": s2.crs, "transform": s2.transform}
+
+
+def test_clean_real_scenes_pass_without_a_warning(
+    sample_scenes: list[Pair], spec: ModelSpec
+) -> None:
+    for s2, s1 in sample_scenes:
+        with open_scene([s2], [s1], spec) as scene:
+            described = scene.describe()
+        assert described["warnings"] == []
+        assert (described["s2"]["offset"], described["s2"]["scale"]) == (0, 1e-4)
+        assert described["s1"]["unit"] == "db"
+        assert "median" in described["s2"]["evidence"]
+
+
+def test_reflectance_is_multiplied_and_said(
+    clean: Scene, sample: tuple, write_raster: Write, sample_scenes: list[Pair], spec: ModelSpec
+) -> None:
+    s2, _, place = sample
+    source = write_raster("r.tif", (s2 / 10_000).astype(np.float32), S2_BANDS, nodata=0, **place)
+    with open_scene([source], [sample_scenes[0][1]], spec) as scene:
+        assert codes(scene) == ["s2_reflectance"]
+        assert scene.describe()["s2"]["scale"] == 1
+        np.testing.assert_allclose(tensors(scene)[0], tensors(clean)[0], atol=2e-6)
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1e-4, -0.1), (1.0, -1000.0)])
+def test_an_offset_in_the_metadata_is_removed(
+    clean: Scene, sample: tuple, write_raster: Write, sample_scenes: list[Pair], spec: ModelSpec,
+    scale: float, offset: float,
+) -> None:  # fmt: skip
+    s2, _, place = sample
+    shifted = np.where(s2 > 0, s2 + 1000, 0).astype(np.uint16)
+    source = write_raster(
+        "o.tif", shifted, S2_BANDS, nodata=0, scale_offset=(scale, offset), **place
+    )
+    with open_scene([source], [sample_scenes[0][1]], spec) as scene:
+        assert codes(scene) == []
+        assert scene.describe()["s2"]["offset"] == pytest.approx(-1000)
+        assert scene.describe()["s2"]["scale"] == pytest.approx(1e-4)
+        np.testing.assert_allclose(tensors(scene)[0], tensors(clean)[0], atol=2e-6)
+
+
+def test_an_offset_that_nothing_states_is_suspected(
+    sample: tuple, write_raster: Write, sample_scenes: list[Pair], spec: ModelSpec
+) -> None:
+    s2, _, place = sample
+    shifted = np.where(s2 > 0, s2 + 1000, 0).astype(np.uint16)
+    source = write_raster("o.tif", shifted, S2_BANDS, nodata=0, **place)
+    with open_scene([source], [sample_scenes[0][1]], spec) as scene:
+        assert codes(scene) == ["s2_offset_suspected"]
+        assert "baseline 04.00" in scene.warnings[0]
+
+
+def test_an_offset_that_was_removed_before_is_noticed(
+    sample: tuple, write_raster: Write, sample_scenes: list[Pair], spec: ModelSpec
+) -> None:
+    s2, _, place = sample
+    source = write_raster("n.tif", s2, S2_BANDS, nodata=0, scale_offset=(1e-4, -0.1), **place)
+    with pytest.raises(RadiometryError, match="removed already"):
+        open_scene([source], [sample_scenes[0][1]], spec)
+
+
+def test_real_scenes_with_the_offset_left_in(shared_data: Path, spec: ModelSpec) -> None:
+    def seen(place: str) -> list[str]:
+        folder = shared_data / "terramind" / place
+        s2 = RasterSource(str(folder / "S2L2A.tif"), bands=TERRAMIND_S2)
+        s1 = RasterSource(str(folder / "S1RTC.tif"), bands=TERRAMIND_S1)
+        with open_scene([s2], [s1], spec) as scene:
+            return codes(scene)
+
+    assert seen("433D_629L_3_1") == ["s2_offset_suspected"]
+    assert seen("637U_59R_1_3") == []
+
+
+MTD = """<?xml version="1.0"?><n1:P xmlns:n1="x"><BOA_ADD_OFFSET_VALUES_LIST>
+<BOA_ADD_OFFSET band_id="0">{}</BOA_ADD_OFFSET><BOA_ADD_OFFSET band_id="1">{}</BOA_ADD_OFFSET>
+</BOA_ADD_OFFSET_VALUES_LIST></n1:P>"""
+
+
+def test_the_product_metadata_of_a_safe_folder_decide(
+    clean: Scene, sample: tuple, write_raster: Write, sample_scenes: list[Pair], spec: ModelSpec,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    s2, _, place = sample
+    shifted = np.where(s2 > 0, s2 + 1000, 0).astype(np.uint16)
+    for name, band in zip(S2_BANDS, shifted, strict=True):
+        write_raster(f"p.SAFE/GRANULE/L/IMG_DATA/R10m/T33_{name}_10m.tif", band[None], **place)
+    xml = tmp_path / "p.SAFE" / "MTD_MSIL2A.xml"
+    xml.write_text(MTD.format(-1000, -1000))
+    single = tmp_path / "p.SAFE/GRANULE/L/IMG_DATA/R10m/T33_B02_10m.jp2"
+    for path in (xml.parent, xml, single):
+        product = read_product(str(path))
+        assert product is not None
+        assert (product.level, product.offset) == ("L2A", -1000)
+    assert read_product(str(single.with_suffix(".tif"))) is None
+    with open_scene([RasterSource(str(xml))], [sample_scenes[0][1]], spec) as scene:
+        assert codes(scene) == []
+        assert "MTD_MSIL2A.xml" in scene.describe()["s2"]["evidence"]
+        np.testing.assert_array_equal(tensors(scene)[0], tensors(clean)[0])
+    for text in (MTD.format(-1000, -900), MTD.format("much", 1), "<cut"):
+        xml.write_text(text)
+        with pytest.raises(SourceError, match="MTD_MSIL2A"):
+            read_product(str(xml.parent))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [(lambda dn: dn / 100, "neither"), (lambda dn: dn * 0 + 60_000, "neither")],
+    ids=["percent", "stretched"],
+)
+def test_values_that_are_no_reflectance_are_refused(
+    sample: tuple, write_raster: Write, sample_scenes: list[Pair], spec: ModelSpec,
+    change: Callable[[np.ndarray], np.ndarray], words: str,
+) -> None:  # fmt: skip
+    s2, _, place = sample
+    source = write_raster("x.tif", change(s2).astype(np.float32), S2_BANDS, nodata=0, **place)
+    with pytest.raises(RadiometryError, match=words):
+        open_scene([source], [sample_scenes[0][1]], spec)
+
+
+def test_bands_that_state_different_scales_are_refused(write_raster: Write, optical: Make) -> None:
+    source = write_raster("m.tif", optical(8, 8), S2_BANDS)
+    with rasterio.open(source.path, "r+") as dataset:
+        dataset.scales = (1e-4,) + (1.0,) * 11
+    bands = tuple(find_bands([source], "s2", S2_BANDS).bands.values())
+    with pytest.raises(RadiometryError, match="different scale"):
+        judge_s2({}, bands)
+
+
+def test_linear_power_and_integers_are_converted(
+    clean: Scene, sample: tuple, write_raster: Write, sample_scenes: list[Pair], spec: ModelSpec
+) -> None:
+    _, s1, place = sample
+    power = write_raster("p.tif", 10 ** (s1 / 10), ("VV", "VH"), nodata=np.nan, **place)
+    hundred = np.where(np.isnan(s1), -32768, s1 * 100).round().astype(np.int16)
+    times = write_raster("h.tif", hundred, ("VV", "VH"), nodata=-32768, **place)
+    stated = write_raster(
+        "s.tif", hundred, ("VV", "VH"), nodata=-32768, scale_offset=(0.01, 0), **place
+    )
+    for source, unit, expected in (
+        (power, "power", ["s1_power"]), (times, "db*100", ["s1_db100"]), (stated, "db", []),
+    ):  # fmt: skip
+        with open_scene([sample_scenes[0][0]], [source], spec) as scene:
+            assert codes(scene) == expected
+            assert scene.describe()["s1"]["unit"] == unit
+            np.testing.assert_allclose(tensors(scene)[1], tensors(clean)[1], atol=1.1e-3)
+
+
+def test_raw_numbers_are_refused(
+    sample: tuple, write_raster: Write, sample_scenes: list[Pair], spec: ModelSpec
+) -> None:
+    _, s1, place = sample
+    raw = np.nan_to_num(10 ** (s1 / 20) * 1000).astype(np.uint16)
+    source = write_raster("raw.tif", raw, ("VV", "VH"), **place)
+    with pytest.raises(RadiometryError, match="Calibrate to sigma0 first"):
+        open_scene([sample_scenes[0][0]], [source], spec)
+
+
+def test_amplitude_is_suspected(
+    sample: tuple, write_raster: Write, sample_scenes: list[Pair], spec: ModelSpec
+) -> None:
+    _, s1, place = sample
+    source = write_raster("a.tif", 10 ** (s1 / 20), ("VV", "VH"), nodata=np.nan, **place)
+    with open_scene([sample_scenes[0][0]], [source], spec) as scene:
+        assert codes(scene) == ["s1_power", "s1_amplitude_suspected"]
+
+
+def test_swapped_polarisations_are_noticed(sample_scenes: list[Pair], spec: ModelSpec) -> None:
+    for s2, s1 in sample_scenes:
+        swapped = RasterSource(s1.path, bands={"VV": 2, "VH": 1})
+        with open_scene([s2], [swapped], spec) as scene:
+            assert codes(scene) == ["s1_swapped"]
+
+
+def test_an_empty_scene_is_said_to_be_empty(
+    write_raster: Write, radar: Make, spec: ModelSpec
+) -> None:
+    s2 = write_raster("e.tif", np.zeros((12, 120, 120), np.uint16), S2_BANDS)
+    s1 = write_raster("f.tif", np.full((2, 120, 120), np.nan, np.float32), ("VV", "VH"))
+    with open_scene([s2], [s1], spec) as scene:
+        assert codes(scene) == ["s2_empty", "s1_empty"]
+        (batch,) = scene.batches(scene.select(), 4, 0.0)
+    assert batch.reads[0].status == "skipped: only 0 % of Sentinel-2 pixels are valid"
+
+
+@pytest.mark.parametrize("layout", [{}, {"tiled": True, "blockxsize": 256, "blockysize": 256}])
+def test_a_large_raster_is_sampled_all_over(write_raster: Write, layout: dict) -> None:
+    """A gradient: the sample's quantiles are those of the whole."""
+    ramp = np.linspace(100, 4000, 2000).astype(np.uint16)
+    values = np.stack([np.broadcast_to(ramp, (1600, 2000))] * 3)
+    source = write_raster("big.tif", values, ("B04", "B03", "B02"), compress="deflate", **layout)
+    bands = tuple(find_bands([source], "s2", ("B04", "B03", "B02")).bands.values())
+    drawn = sample_bands(bands)["B04"]
+    assert 1000 < drawn.size < 1600 * 200
+    assert np.percentile(drawn, [1, 50, 99]) == pytest.approx([343, 2050, 3757], abs=5)
+
+
+def test_a_narrow_swath_between_the_windows_is_still_seen(write_raster: Write) -> None:
+    values = np.zeros((3, 1600, 1600), np.uint16)
+    values[:, :, 100:140] = 1500
+    source = write_raster("swath.tif", values, ("B04", "B03", "B02"), compress="deflate")
+    bands = tuple(find_bands([source], "s2", ("B04", "B03", "B02")).bands.values())
+    assert sample_bands(bands)["B02"].size > 1000
+
+
+def test_one_polarisation_can_be_judged_alone(write_raster: Write, radar: Make) -> None:
+    source = write_raster("vh.tif", radar()[1:], ("VH",))
+    bands = tuple(find_bands([source], "s1", ("VH",)).bands.values())
+    assert judge_s1(sample_bands(bands), bands).unit == "db"
