@@ -115,9 +115,7 @@ class _Run:
         finished = journal.state().finished
         todo = [tile for tile in tiles if tile.tile_id not in finished]
         size = self.job.batch_size or default_batch_size(device)
-        self.emit(
-            Plan(len(tiles), len(todo), scene.crs_wkt, self.device, PRECISION, size)
-        )
+        self.emit(Plan(len(tiles), len(todo), scene.crs_wkt, self.device, PRECISION, size))
         if not todo:
             return "complete"
         if self.is_cancelled():

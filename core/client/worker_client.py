@@ -188,7 +188,7 @@ class _Process:
                 "Advanced.",
                 command=list(command),
             ) from problem
-        assert self._popen.stdin and self._popen.stdout and self._popen.stderr
+        assert self._popen.stdin is not None
         self._stdin = self._popen.stdin
         self._threads = [
             threading.Thread(target=target, args=(stream,), daemon=True)
@@ -277,8 +277,8 @@ class _Process:
         for thread in self._threads:
             thread.join(CLOSE_SECONDS)
         return WorkerCrashedError(
-            f"The worker ended without a word ({_end_in_words(code)}). Finished tiles are kept; run "
-            f"again to go on with a fresh worker.{self.quoted()}",
+            f"The worker ended without a word ({_end_in_words(code)}). Finished tiles are kept; "
+            f"run again to go on with a fresh worker.{self.quoted()}",
             exit_code=code,
         )
 

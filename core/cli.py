@@ -1,0 +1,253 @@
+"""The door for the shell: ``multimodal classify`` and ``multimodal inspect scene|model``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .contract.channels import S1_BANDS, S2_BANDS
+from .contract.errors import InternalError, JobError, MultimodalError
+from .contract.job import PRECISIONS, ClassifyJob, RasterSource
+from .contract.spec import ModelSpec, default_spec, read_spec
+from .contract.version import version
+
+EXIT_OK, EXIT_ERROR, EXIT_CANCELLED = 0, 2, 130
+
+Result = dict[str, Any]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0 success, 2 an explained error, 130 a cancel."""
+    options = _parser().parse_args(argv)
+    try:
+        code, result = options.run(options)
+    except MultimodalError as problem:
+        return _explain(problem, options)
+    except Exception as problem:  # noqa: BLE001  # a user gets words, a developer --debug
+        summary = "".join(traceback.format_exception_only(problem)).strip()
+        text = f"An error that this program does not know: {summary}. Run again with --debug."
+        return _explain(InternalError(text), options)
+    if options.json:
+        print(json.dumps(result), flush=True)
+    return code
+
+
+def _explain(problem: MultimodalError, options: argparse.Namespace) -> int:
+    if options.debug:
+        traceback.print_exc()
+    print(f"Error: {problem.message}", file=sys.stderr)
+    if options.json:
+        print(json.dumps({"error": problem.to_dict()}, default=str), flush=True)
+    return EXIT_ERROR
+
+
+def _classify(options: argparse.Namespace) -> tuple[int, Result]:
+    from .cli_progress import ProgressBar
+    from .pipeline import classify
+
+    job = _job(options)
+    stop = threading.Event()
+    # The first Ctrl-C ends the run after the batch at hand, the second one at once.
+    before = signal.signal(signal.SIGINT, lambda *_: _interrupt(stop))
+    try:
+        with ProgressBar(quiet=options.quiet) as bar:
+            summary = classify(job, bar.show, stop.is_set)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if not options.quiet and not options.json:
+        _print_summary(summary.to_dict())
+    complete = summary.state == "complete"
+    return (EXIT_OK if complete else EXIT_CANCELLED), summary.to_dict()
+
+
+def _interrupt(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise KeyboardInterrupt
+    stop.set()
+
+
+def _print_summary(summary: Mapping[str, Any]) -> None:
+    print(f"{summary['output']}: {summary['state']}")
+    print(
+        f"{summary['classified']} of {summary['tiles']} tiles classified, {summary['skipped']} "
+        f"skipped, {summary['tiles_per_second']:.1f} tiles/s on {summary['device']} "
+        f"({summary['precision']})"
+    )
+    for reason, count in summary["skipped_reasons"].items():
+        print(f"  skipped {count}: {reason}")
+    if summary["state"] != "complete":
+        print("Run the same command again to go on.")
+
+
+def _inspect_scene(options: argparse.Namespace) -> tuple[int, Result]:
+    from .scene import open_scene
+
+    spec = read_spec(options.model) if options.model else default_spec()
+    with open_scene(_sources(options, "s2"), _sources(options, "s1"), spec) as scene:
+        described = scene.describe()
+    if not options.json:
+        _print_scene(described)
+    return EXIT_OK, described
+
+
+def _print_scene(described: Mapping[str, Any]) -> None:
+    for key, name in (("s2", "Sentinel-2"), ("s1", "Sentinel-1")):
+        sensor = described[key]
+        print(f"{name}  {sensor['crs']}")
+        for channel, band in sensor["bands"].items():
+            size = f"{band['pixel_size_m']:g} m"
+            print(f"  {channel:4s} band {band['band']:<3d} {size:>6s}  {band['path']}")
+        print(f"  values: {sensor['evidence']}")
+    grid = described["grid"]
+    print(
+        f"Grid        {grid['width']} x {grid['height']} px, {grid['tiles']} tiles, {grid['crs']}"
+    )
+    print(f"Overlap     {described['overlap']:.0%} of Sentinel-2 is covered by Sentinel-1")
+    for warning in described["warnings"]:
+        print(f"Warning     {warning['message']}")
+
+
+def _inspect_model(options: argparse.Namespace) -> tuple[int, Result]:
+    spec = read_spec(options.folder)
+    if not options.json:
+        _print_model(spec)
+    return EXIT_OK, {"folder": str(options.folder), "spec": spec.to_dict()}
+
+
+def _print_model(spec: ModelSpec) -> None:
+    print(f"Task        {spec.task}, {len(spec.classes)} classes")
+    print(f"Sentinel-2  {', '.join(spec.s2_names)}")
+    print(f"Sentinel-1  {', '.join(spec.s1_names)}")
+    print(f"Tile        {spec.tile_size} px at {spec.ground_resolution:g} m")
+    print(f"Calibrated  {'yes' if spec.calibrated else 'no'}, temperature {spec.temperature:g}")
+    for key, value in (*spec.metrics.items(), *spec.provenance.items()):
+        print(f"  {key}: {value}")
+    print(f"Licence     {spec.license or 'not stated'}")
+    for item, threshold in zip(spec.classes, spec.thresholds):
+        print(f"  {item.color}  {threshold:.2f}  {item.name}")
+
+
+def _job(options: argparse.Namespace) -> ClassifyJob:
+    return ClassifyJob(
+        s2=_sources(options, "s2"),
+        s1=_sources(options, "s1"),
+        model=options.model,
+        output=str(Path(options.output).absolute()),
+        extent_wkt=_extent_wkt(options.extent),
+        aoi_wkt=_aoi_wkt(options.aoi),
+        stride=options.stride,
+        device=options.device,
+        precision=options.precision,
+        batch_size=options.batch_size,
+        min_valid=options.min_valid,
+        overwrite=options.overwrite,
+    )
+
+
+def _sources(options: argparse.Namespace, sensor: str) -> tuple[RasterSource, ...]:
+    bands = _band_map(getattr(options, f"{sensor}_bands"))
+    return tuple(RasterSource(path, bands=bands) for path in getattr(options, sensor) or ())
+
+
+def _band_map(text: str | None) -> dict[str, int]:
+    if not text:
+        return {}
+    try:
+        pairs = [part.split("=") for part in text.split(",")]
+        return {name.strip(): int(number) for name, number in pairs}
+    except ValueError as problem:
+        raise JobError(f"The band map '{text}' is not like B02=1,B03=2.") from problem
+
+
+def _extent_wkt(extent: Sequence[float] | None) -> str | None:
+    if extent is None:
+        return None
+    west, south, east, north = extent
+    if west >= east or south >= north:
+        raise JobError("The extent is XMIN YMIN XMAX YMAX, in the CRS of Sentinel-2.")
+    ring = ((west, south), (east, south), (east, north), (west, north), (west, south))
+    return f"POLYGON (({', '.join(f'{x!r} {y!r}' for x, y in ring)}))"
+
+
+def _aoi_wkt(text: str | None) -> str | None:
+    """Return WKT as it is, or the union of the polygons of a GeoJSON file."""
+    if text is None or not Path(text).is_file():
+        return text
+    import shapely
+
+    try:
+        areas = shapely.from_geojson(Path(text).read_text(encoding="utf-8"))
+    except (OSError, ValueError, shapely.errors.GEOSException) as problem:
+        raise JobError(
+            f"'{text}' is no GeoJSON with polygons ({problem}). The area of interest is WKT or a "
+            "GeoJSON file, in the CRS of Sentinel-2."
+        ) from problem
+    return str(shapely.union_all(shapely.get_parts(areas)).wkt)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="multimodal", description="Classify Sentinel-1 and Sentinel-2 scenes by tile."
+    )
+    parser.add_argument("--version", action="version", version=version())
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_classify(commands)
+    inspect = commands.add_parser("inspect", help="print what is understood of a scene or model")
+    parts = inspect.add_subparsers(required=True, metavar="scene|model")
+    scene = _add(parts, "scene", "what is understood of a pair of rasters", _inspect_scene)
+    _add_sources(scene)
+    scene.add_argument("--model", metavar="DIR", help="check against this model's channels")
+    model = _add(parts, "model", "what a model folder holds", _inspect_model)
+    model.add_argument("folder", metavar="DIR")
+    return parser
+
+
+def _add_classify(commands: Any) -> None:
+    classify = _add(commands, "classify", "classify a pair into a GeoPackage", _classify)
+    _add_sources(classify)
+    classify.add_argument("--model", required=True, metavar="DIR", help="model folder")
+    classify.add_argument("--output", required=True, metavar="OUT.gpkg")
+    classify.add_argument("--extent", nargs=4, type=float, metavar=("XMIN", "YMIN", "XMAX", "YMAX"),
+                          help="in the CRS of Sentinel-2")  # fmt: skip
+    classify.add_argument("--aoi", metavar="WKT|FILE", help="polygons, WKT or a GeoJSON file, "
+                          "in the CRS of Sentinel-2")  # fmt: skip
+    classify.add_argument("--stride", type=int, metavar="PX", help="default: the tile size")
+    classify.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
+    classify.add_argument("--precision", default="auto", choices=PRECISIONS)
+    classify.add_argument("--batch-size", type=int, default=0, metavar="N", help="0 = automatic")
+    classify.add_argument("--min-valid", type=float, default=0.75, metavar="SHARE",
+                          help="valid share under which a tile is skipped")  # fmt: skip
+    classify.add_argument("--overwrite", action="store_true", help="start over an existing output")
+    classify.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
+
+
+def _add(
+    commands: Any, name: str, text: str, run: Callable[[argparse.Namespace], tuple[int, Result]]
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(run=run)
+    parser.add_argument("--json", action="store_true", help="print one JSON object as last line")
+    parser.add_argument("--debug", action="store_true", help="print the traceback of an error")
+    return parser
+
+
+def _add_sources(parser: argparse.ArgumentParser) -> None:
+    for sensor, title, example in (
+        ("s2", "Sentinel-2", f"{S2_BANDS[1]}=1,{S2_BANDS[2]}=2"),
+        ("s1", "Sentinel-1", f"{S1_BANDS[1]}=1,{S1_BANDS[0]}=2"),
+    ):
+        parser.add_argument(f"--{sensor}", nargs="+", required=True, metavar="PATH",
+                            help=f"{title}: rasters, folder or archive")  # fmt: skip
+        parser.add_argument(f"--{sensor}-bands", metavar="MAP",
+                            help=f"band map where names do not tell, like {example}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""The progress bar of the command line, on stderr."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Any
+
+from tqdm import tqdm
+
+from .contract.messages import Log, Message, Phase, Plan, Progress
+
+
+class ProgressBar:
+    """Shows what a run says: its phases, its warnings and how far it is."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bar: Any = None
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def show(self, message: Message) -> None:
+        """Take one message of the pipeline."""
+        if self._quiet:
+            return
+        if isinstance(message, Plan):
+            done = message.tiles - message.todo
+            self._bar = tqdm(total=message.tiles, initial=done, unit="tile", file=sys.stderr)
+        elif isinstance(message, Progress) and self._bar is not None:
+            self._bar.update(message.done - self._bar.n)
+        elif isinstance(message, Log):
+            tqdm.write(f"{message.level}: {message.text}", file=sys.stderr)
+        elif isinstance(message, Phase) and self._bar is None:
+            tqdm.write(f"{message.text} ...", file=sys.stderr)
