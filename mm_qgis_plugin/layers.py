@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -70,7 +71,16 @@ def _gdal_name(layer: QgsRasterLayer) -> str:
                 "(layer menu, Export) and choose that."
             ).format(layer.name())
         )
-    return source
+    return os.path.abspath(source) if os.path.exists(source) else source
+
+
+def path_source(path: str, bands: dict[str, int] | None = None) -> RasterSource:
+    """Return a file, folder or archive as a source; raises SourceError where there is none."""
+    if "://" not in path and not path.startswith("/vsi"):
+        if not os.path.exists(path):
+            raise SourceError(tr("'{}' does not exist: check the path.").format(path))
+        path = os.path.abspath(path)
+    return RasterSource(path, None, bands or {})
 
 
 def crs_wkt(crs: QgsCoordinateReferenceSystem) -> str:
@@ -155,8 +165,9 @@ def _placed(
         placed.transform(QgsCoordinateTransform(crs, target, context))
     except QgsCsException as problem:
         raise CrsError(
-            tr("The area cannot be reprojected from {} to {}: choose an area near the scene.")
-            .format(crs.authid(), target.authid())
+            tr(
+                "The area cannot be reprojected from {} to {}: choose an area near the scene."
+            ).format(crs.authid(), target.authid())
         ) from problem
     return placed
 

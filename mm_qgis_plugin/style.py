@@ -7,21 +7,33 @@ from typing import ClassVar
 from qgis.core import QgsMapLayer, QgsProcessingLayerPostProcessorInterface, QgsVectorLayer
 from qgis.PyQt.QtXml import QDomDocument
 
-from .core.contract.errors import InternalError
+from .core.contract.errors import InternalError, OutputError
 from .core.contract.qml import result_style_qml
 from .core.contract.spec import ModelSpec
+
+_STYLE_NAME = "class"
+_STYLE_DESCRIPTION = "Class, opacity by confidence"
 
 
 def apply_style(layer: QgsVectorLayer, spec: ModelSpec) -> None:
     """Give a result layer its classes, colours, opacity by confidence, map tips and aliases."""
     document = QDomDocument()
     document.setContent(result_style_qml(spec))
-    done, problem = layer.importNamedStyle(
-        document, QgsMapLayer.StyleCategory.AllStyleCategories
-    )
+    done, problem = layer.importNamedStyle(document, QgsMapLayer.StyleCategory.AllStyleCategories)
     if not done:
         raise InternalError(f"QGIS did not accept the style of the result: {problem}")
     layer.triggerRepaint()
+
+
+def save_default_style(source: str, spec: ModelSpec) -> None:
+    """Store the style in a GeoPackage, so that it is there whenever the file is opened."""
+    if not source.split("|", 1)[0].lower().endswith(".gpkg"):
+        return
+    layer = QgsVectorLayer(source, "result", "ogr")
+    if not layer.isValid():
+        raise OutputError(f"The result '{source}' was written but cannot be opened.")
+    apply_style(layer, spec)
+    layer.saveStyleToDatabase(_STYLE_NAME, _STYLE_DESCRIPTION, True, "")
 
 
 class ResultStyler(QgsProcessingLayerPostProcessorInterface):

@@ -98,5 +98,3 @@ def _internal(problem: Exception) -> InternalError:
             traceback.format_exception(type(problem), problem, problem.__traceback__)
         ),
     )
-
-

@@ -38,6 +38,8 @@ def create(path: Path, spec: ModelSpec, crs_wkt: str) -> GeoPackage:
     """Make the file with its empty tables; the spatial index follows in :func:`finish`."""
     package = GeoPackage.create(path, flavor="EPSG", ogr_contents=True)
     connection = package.connection
+    # Nothing newer than GeoPackage 1.2 is used; 1.4, fudgeo's word, makes older GDAL warn.
+    connection.execute("PRAGMA user_version = 10200")
     connection.execute("PRAGMA journal_mode = DELETE")
     connection.execute("PRAGMA synchronous = FULL")
     fields = [Field(f.name, _KINDS[f.kind]) for f in result_fields(spec)]

@@ -1,0 +1,198 @@
+"""The algorithm ``multimodal:classify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from qgis.core import (
+    QgsFeatureSink,
+    QgsProcessingAlgorithm,
+    QgsProcessingContext,
+    QgsProcessingException,
+    QgsProcessingFeedback,
+    QgsVectorLayer,
+    QgsWkbTypes,
+)
+from qgis.PyQt.QtGui import QIcon
+
+from ..about import home_page, icon, tr
+from ..core.contract.errors import CancelledError, MultimodalError
+from ..core.contract.job import ClassifyJob
+from ..core.contract.result import OK
+from ..core.contract.spec import ModelSpec, read_spec
+from ..progress_text import summary_text
+from ..results import Journal, open_journal, qgis_fields
+from ..style import ResultStyler, apply_style, save_default_style
+from ..worker import session_worker
+from . import parameters as names
+from .reading import JobReader, output_file
+from .reporter import Reporter
+
+
+class ClassifyAlgorithm(QgsProcessingAlgorithm):
+    """Classifies the tiles of a Sentinel-2 / Sentinel-1 pair into a vector layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._job: ClassifyJob | None = None
+        self._spec: ModelSpec | None = None
+        self._problem: MultimodalError | None = None
+
+    def createInstance(self) -> ClassifyAlgorithm:
+        """Return a fresh algorithm: one for every run."""
+        return ClassifyAlgorithm()
+
+    def name(self) -> str:
+        """Return the stable id."""
+        return "classify"
+
+    def displayName(self) -> str:
+        """Return the name shown."""
+        return tr("Classify Sentinel-1 and Sentinel-2")
+
+    def group(self) -> str:
+        """Return the group shown."""
+        return tr("Classification")
+
+    def groupId(self) -> str:
+        """Return the stable group id."""
+        return "classification"
+
+    def tags(self) -> list[str]:
+        """Return the words by which the toolbox finds it."""
+        words = tr("land cover,deep learning,sentinel,radar,SAR,optical,dinov3,resnet,bigearthnet")
+        return words.split(",")
+
+    def icon(self) -> QIcon:
+        """Return the icon."""
+        return icon()
+
+    def helpUrl(self) -> str:
+        """Return the address of the documentation."""
+        return home_page()
+
+    def shortHelpString(self) -> str:
+        """Return the help beside the parameters."""
+        return _help()
+
+    def initAlgorithm(self, configuration: dict | None = None) -> None:
+        """Declare parameters and outputs."""
+        for definition in names.definitions():
+            self.addParameter(definition)
+        for output in names.outputs():
+            self.addOutput(output)
+
+    def checkParameterValues(
+        self, parameters: dict, context: QgsProcessingContext
+    ) -> tuple[bool, str]:
+        """Return whether the values fit together, and what to do where they do not."""
+        accepted, message = super().checkParameterValues(parameters, context)
+        if not accepted:
+            return accepted, message
+        try:
+            read_spec(JobReader(self, parameters, context).checked().model)
+        except MultimodalError as problem:
+            return False, problem.message
+        return True, ""
+
+    def prepareAlgorithm(
+        self, parameters: dict, context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> bool:
+        """Snapshot layers and area on the main thread.
+
+        A problem is kept for :meth:`processAlgorithm`: here ``processing.run`` loses its words.
+        """
+        try:
+            self._job = JobReader(self, parameters, context).complete()
+            self._spec = read_spec(self._job.model)
+        except MultimodalError as problem:
+            self._problem = problem
+        return True
+
+    def processAlgorithm(
+        self, parameters: dict, context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> dict[str, Any]:
+        """Run the worker, then copy its journal to the sink, also after a cancel."""
+        try:
+            return self._process(parameters, context, feedback)
+        except MultimodalError as problem:
+            raise QgsProcessingException(problem.message) from problem
+
+    def _process(
+        self, parameters: dict, context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> dict[str, Any]:
+        if self._problem is not None:
+            raise self._problem
+        assert self._job is not None
+        self._run(self._job, feedback)
+        journal = open_journal(Path(self._job.output))
+        feedback.pushInfo(tr("Journal: {}").format(journal.path))
+        destination, counts = self._copy(journal, parameters, context)
+        self._style(destination, parameters, context)
+        return {names.OUTPUT: destination, names.JOURNAL: str(journal.path), **counts}
+
+    def _run(self, job: ClassifyJob, feedback: QgsProcessingFeedback) -> None:
+        try:
+            summary = session_worker().run(job, Reporter(feedback).on_message, feedback.isCanceled)
+        except CancelledError as problem:
+            if not Path(job.output).exists():
+                raise
+            feedback.pushWarning(problem.message)
+            return
+        feedback.pushInfo(summary_text(summary))
+        if summary.state != "complete":
+            feedback.pushWarning(
+                tr("Stopped before the end: the finished tiles are in the output. The same run "
+                   "again goes on from there.")
+            )  # fmt: skip
+
+    def _copy(
+        self, journal: Journal, parameters: dict, context: QgsProcessingContext
+    ) -> tuple[str, dict[str, int]]:
+        assert self._spec is not None
+        fields = qgis_fields(self._spec)
+        sink, destination = self.parameterAsSink(
+            parameters, names.OUTPUT, context, fields, QgsWkbTypes.Type.Polygon, journal.crs
+        )
+        if sink is None:
+            raise QgsProcessingException(self.invalidSinkError(parameters, names.OUTPUT))
+        counts = {names.CLASSIFIED: 0, names.SKIPPED: 0}
+        for feature in journal.features(fields):
+            counts[names.CLASSIFIED if feature["status"] == OK else names.SKIPPED] += 1
+            if not sink.addFeature(feature, QgsFeatureSink.Flag.FastInsert):
+                raise QgsProcessingException(
+                    tr("The output cannot be written ({}). The tiles are kept in '{}'.").format(
+                        sink.lastError(), journal.path
+                    )
+                )
+        return destination, counts
+
+    def _style(self, destination: str, parameters: dict, context: QgsProcessingContext) -> None:
+        """Style the output in each way it may be met: loaded, handed on, opened later."""
+        assert self._spec is not None
+        if context.willLoadLayerOnCompletion(destination):
+            details = context.layerToLoadOnCompletionDetails(destination)
+            details.setPostProcessor(ResultStyler(self._spec))
+        scratch = context.temporaryLayerStore().mapLayer(destination)
+        if isinstance(scratch, QgsVectorLayer):
+            apply_style(scratch, self._spec)
+        elif output_file(parameters.get(names.OUTPUT)) is not None:
+            save_default_style(destination, self._spec)
+
+
+def _help() -> str:
+    return tr(
+        "<p>Cuts a Sentinel-2 and a Sentinel-1 raster into tiles (120 x 120 pixels of 10 m) and "
+        "gives each tile the land cover that a trained model sees there: the most probable "
+        "class, the probability of every class, and how sure the answer is.</p>"
+        "<p><b>Rasters</b>: bands are found by their names (B02, VV ...). Where a file has no "
+        "names, give them by number in the advanced parameters.</p>"
+        "<p><b>Model folder</b>: a folder with config.json and model.safetensors.</p>"
+        "<p><b>Extent and polygons</b>: a tile is classified when its centre lies inside.</p>"
+        "<p><b>Stride</b>: smaller than the tile size makes tiles overlap.</p>"
+        "<p><b>Journal</b>: finished tiles are written there at once. The same run again goes on "
+        "where it was stopped. Without a name it lies in your user folder for 30 days.</p>"
+        "<p>The model runs in a Python environment of its own. The panel of the plugin sets it "
+        "up and chooses it.</p>"
+    )

@@ -1,0 +1,171 @@
+"""From the values of a Processing dialog to a job. Main thread only: it looks at layers."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from qgis.core import (
+    QgsCoordinateReferenceSystem,
+    QgsFeatureRequest,
+    QgsProcessing,
+    QgsProcessingAlgorithm,
+    QgsProcessingContext,
+    QgsProcessingOutputLayerDefinition,
+)
+
+from .. import journals
+from ..about import tr
+from ..core.contract.errors import JobError, OutputError, SourceError
+from ..core.contract.job import ClassifyJob, RasterSource
+from ..layers import crs_of_path, path_source, polygons_wkt, raster_source
+from . import parameters as names
+
+# The job cannot be without an output; which one is known when the rest is.
+_LATER = "later.gpkg"
+
+
+class JobReader:
+    """Reads one set of parameter values."""
+
+    def __init__(
+        self, algorithm: QgsProcessingAlgorithm, values: dict, context: QgsProcessingContext
+    ) -> None:
+        self._algorithm = algorithm
+        self._values = values
+        self._context = context
+
+    def checked(self) -> ClassifyJob:
+        """Return the job without area and journal, after all checks that cost nothing."""
+        self._check_output()
+        algorithm, values, context = self._algorithm, self._values, self._context
+        stride = values.get(names.STRIDE)
+        return ClassifyJob(
+            s2=self._sources(names.S2, names.S2_PATH, names.S2_BANDS, "Sentinel-2"),
+            s1=self._sources(names.S1, names.S1_PATH, names.S1_BANDS, "Sentinel-1"),
+            model=os.path.abspath(self.model_folder()),
+            output=_LATER,
+            stride=None
+            if stride is None
+            else algorithm.parameterAsInt(values, names.STRIDE, context),
+            device=algorithm.parameterAsEnumString(values, names.DEVICE, context),
+            precision=algorithm.parameterAsEnumString(values, names.PRECISION, context),
+            batch_size=algorithm.parameterAsInt(values, names.BATCH_SIZE, context),
+            min_valid=algorithm.parameterAsDouble(values, names.MIN_VALID, context),
+            overwrite=algorithm.parameterAsBool(values, names.OVERWRITE, context),
+        )
+
+    def complete(self) -> ClassifyJob:
+        """Return the whole job: with the area, and the journal as its output."""
+        job = self.checked()
+        job = replace(job, extent_wkt=self._extent(job), aoi_wkt=self._aoi(job))
+        given = self._given_journal()
+        return replace(job, output=given or str(journals.journal_path(job)))
+
+    def model_folder(self) -> str:
+        """Return the model folder as given."""
+        folder = self._algorithm.parameterAsFile(self._values, names.MODEL, self._context)
+        if not folder:
+            raise JobError(tr("No model folder was given: choose one."))
+        return folder
+
+    def _sources(
+        self, layers_name: str, paths_name: str, bands_name: str, sensor: str
+    ) -> tuple[RasterSource, ...]:
+        layers = self._layers(layers_name)
+        paths = self._paths(paths_name)
+        text = self._algorithm.parameterAsString(self._values, bands_name, self._context)
+        bands = names.band_map(text or "")
+        if not layers and not paths:
+            raise JobError(
+                tr("No {} raster was given: choose a layer in {}, or a folder in {}.").format(
+                    sensor, layers_name, paths_name
+                )
+            )
+        if bands and len(layers) + len(paths) > 1:
+            raise JobError(
+                tr("{} speaks of one raster, but several {} rasters were given.").format(
+                    bands_name, sensor
+                )
+            )
+        return tuple(raster_source(layer, bands) for layer in layers) + tuple(
+            path_source(path, bands) for path in paths
+        )
+
+    def _layers(self, name: str) -> list:
+        layers = self._algorithm.parameterAsLayerList(self._values, name, self._context)
+        given = self._values.get(name)
+        given = given if isinstance(given, (list, tuple)) else [given] if given else []
+        if len(layers) < len(given):
+            shown = ", ".join(str(item) for item in given)
+            raise SourceError(
+                tr("{} cannot be opened as raster layers ({}): check the paths.").format(
+                    name, shown
+                )
+            )
+        return layers
+
+    def _paths(self, name: str) -> list[str]:
+        text = self._algorithm.parameterAsString(self._values, name, self._context) or ""
+        parts = (part.strip() for part in text.split(names.PATH_SEPARATOR))
+        return [part for part in parts if part]
+
+    def _target_crs(self, job: ClassifyJob) -> QgsCoordinateReferenceSystem:
+        layers = self._layers(names.S2)
+        return layers[0].crs() if layers else crs_of_path(job.s2[0].path)
+
+    def _extent(self, job: ClassifyJob) -> str | None:
+        if not self._values.get(names.EXTENT):
+            return None
+        geometry = self._algorithm.parameterAsExtentGeometry(
+            self._values, names.EXTENT, self._context, self._target_crs(job)
+        )
+        if geometry.isEmpty():
+            raise JobError(tr("The extent is empty: choose one with an area, or leave it out."))
+        return geometry.asWkt(17)
+
+    def _aoi(self, job: ClassifyJob) -> str | None:
+        if not self._values.get(names.AOI):
+            return None
+        source = self._algorithm.parameterAsSource(self._values, names.AOI, self._context)
+        if source is None:
+            raise SourceError(tr("The polygons in AOI cannot be opened: choose a polygon layer."))
+        request = QgsFeatureRequest().setNoAttributes()
+        return polygons_wkt(
+            source.getFeatures(request),
+            source.sourceCrs(),
+            self._target_crs(job),
+            self._context.transformContext(),
+        )
+
+    def _given_journal(self) -> str:
+        path = self._algorithm.parameterAsFileOutput(self._values, names.JOURNAL, self._context)
+        return os.path.abspath(path) if path else ""
+
+    def _check_output(self) -> None:
+        """Find out before the work, not after it, that a file cannot be written."""
+        path = output_file(self._values.get(names.OUTPUT))
+        if path is None:
+            return
+        journal = self._given_journal()
+        if journal and Path(journal) == path.absolute():
+            raise OutputError(tr("OUTPUT and JOURNAL are the same file: choose two."))
+        if not path.absolute().parent.is_dir() or not os.access(path.absolute().parent, os.W_OK):
+            raise OutputError(
+                tr("The output '{}' cannot be written: choose a folder that exists and where "
+                   "you may write.").format(path)
+            )  # fmt: skip
+
+
+def output_file(value: Any) -> Path | None:
+    """Return the file that a sink's value speaks of; None for scratch layers and databases."""
+    if isinstance(value, QgsProcessingOutputLayerDefinition):
+        value = value.sink.staticValue()
+    text = value if isinstance(value, str) else ""
+    path = text.split("|", 1)[0]
+    is_other = text in ("", QgsProcessing.TEMPORARY_OUTPUT, "memory:") or "://" in text
+    if is_other or (":" in text and not os.path.splitdrive(path)[0]) or not Path(path).suffix:
+        return None
+    return Path(path)

@@ -1,0 +1,201 @@
+"""WorkerClient against workers that misbehave: real processes, real pipes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from multimodal.client import runtime
+from multimodal.client.worker_client import WorkerClient
+from multimodal.contract.errors import (
+    CancelledError,
+    NoOverlapError,
+    ProtocolError,
+    RuntimeMissingError,
+    WorkerCrashedError,
+    WorkerSilentError,
+)
+from multimodal.contract.job import ClassifyJob, RasterSource
+from multimodal.contract.messages import Log, Progress
+
+FAKE = Path(__file__).resolve().parents[1] / "fake_workers" / "misbehave.py"
+JOB = ClassifyJob((RasterSource("s2.tif"),), (RasterSource("s1.tif"),), "model", "out.gpkg")
+
+
+def client(mode: str, **options: float) -> WorkerClient:
+    return WorkerClient([sys.executable, "-I", str(FAKE), mode], **options)
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def pid_of(messages: list) -> int:
+    return int(next(m for m in messages if isinstance(m, Log)).text.split()[1])
+
+
+def test_runs_tell_everything_and_keep_the_worker_warm() -> None:
+    first, second = [], []
+    with client("behave") as worker:
+        assert not worker.is_running
+        summary = worker.run(JOB, first.append)
+        worker.run(JOB, second.append)
+        assert worker.is_running
+    assert summary.state == "complete"
+    assert summary.skipped_reasons == {"no data": 1}
+    assert Progress(1, 2, 2.0, None) in first
+    assert pid_of(first) == pid_of(second)
+    assert is_gone(pid_of(first))
+
+
+def test_crash_is_explained_and_the_next_run_has_a_fresh_worker(tmp_path: Path) -> None:
+    with client("crash") as worker:
+        for _ in range(2):
+            with pytest.raises(WorkerCrashedError) as caught:
+                worker.run(JOB)
+            assert "SIGSEGV" in caught.value.message
+            assert "libfoo: corrupted heap" in caught.value.message
+            assert not worker.is_running
+
+
+def test_a_worker_that_cannot_start_is_quoted() -> None:
+    with client("exit_early") as worker, pytest.raises(WorkerCrashedError) as caught:
+        worker.run(JOB)
+    assert "exit code 3" in caught.value.message
+    assert "no module named torch" in caught.value.message
+
+
+def test_no_such_program_is_a_coded_error() -> None:
+    with WorkerClient(["/no/such/python"]) as worker, pytest.raises(WorkerCrashedError):
+        worker.run(JOB)
+
+
+def test_prints_on_stdout_do_not_break_the_protocol() -> None:
+    with client("garbage") as worker:
+        assert worker.run(JOB).state == "complete"
+
+
+def test_a_flood_on_stderr_does_not_block() -> None:
+    with client("flood") as worker:
+        assert worker.run(JOB).state == "complete"
+
+
+def test_silence_ends_with_words() -> None:
+    with client("silent", start_seconds=0.5) as worker:
+        with pytest.raises(WorkerSilentError):
+            worker.run(JOB)
+        assert not worker.is_running
+
+
+def test_another_protocol_is_refused() -> None:
+    with client("other_protocol") as worker:
+        with pytest.raises(ProtocolError, match="version 99"):
+            worker.run(JOB)
+        assert not worker.is_running
+
+
+def test_an_error_of_the_worker_arrives_as_itself_and_the_worker_stays() -> None:
+    with client("fail") as worker:
+        for _ in range(2):
+            with pytest.raises(NoOverlapError, match="do not meet"):
+                worker.run(JOB)
+            assert worker.is_running
+
+
+def test_cancel_is_obeyed_and_the_worker_stays_warm() -> None:
+    with client("obey_cancel") as worker:
+        assert worker.run(JOB, is_cancelled=lambda: True).state == "partial"
+        assert worker.is_running
+        assert worker.run(JOB).state == "complete"
+
+
+def test_cancel_that_is_ignored_kills_the_worker_within_two_seconds() -> None:
+    with client("ignore_cancel") as worker:
+        cancel_at = time.monotonic() + 0.3
+        with pytest.raises(CancelledError, match=r"out\.gpkg"):
+            worker.run(JOB, is_cancelled=lambda: time.monotonic() > cancel_at)
+        assert time.monotonic() - cancel_at < 2.0
+        assert not worker.is_running
+
+
+def test_cancel_while_the_worker_starts() -> None:
+    started = time.monotonic()
+    with client("silent") as worker, pytest.raises(CancelledError):
+        worker.run(JOB, is_cancelled=lambda: True)
+    assert time.monotonic() - started < 2.0
+
+
+def test_two_threads_share_one_worker() -> None:
+    with client("behave") as worker:
+        messages: list = []
+        threads = [
+            threading.Thread(target=worker.run, args=(JOB, messages.append)) for _ in range(3)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+        assert len({m.text for m in messages if isinstance(m, Log)}) == 1
+        assert sum(isinstance(m, Progress) for m in messages) == 3
+
+
+def test_a_raising_callback_ends_the_worker() -> None:
+    def explode(message: object) -> None:
+        raise ValueError("the reader is broken")
+
+    with client("behave") as worker:
+        with pytest.raises(ValueError, match="reader is broken"):
+            worker.run(JOB, explode)
+        assert not worker.is_running
+
+
+def test_environment_is_cleaned_of_what_is_foreign() -> None:
+    base = {
+        "PATH": "/usr/bin", "HOME": "/home/x", "PYTHONPATH": "x", "PYTHONHOME": "x",
+        "PROJ_LIB": "x", "GDAL_DATA": "x", "QT_PLUGIN_PATH": "x", "LD_LIBRARY_PATH": "x",
+        "VIRTUAL_ENV": "x", "PYENV_VERSION": "x", "https_proxy": "keep", "CUDA_VISIBLE_DEVICES": "0",
+    }  # fmt: skip
+    cleaned = runtime.child_environment(base)
+    assert set(cleaned) == {"PATH", "HOME", "https_proxy", "CUDA_VISIBLE_DEVICES"}
+
+
+def test_find_worker_python_names_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeMissingError, match="does not exist"):
+        runtime.find_worker_python(str(tmp_path / "python"), tmp_path)
+    liar = tmp_path / "liar"
+    liar.write_text("#!/bin/sh\necho broken >&2\nexit 1\n")
+    liar.chmod(0o755)
+    with pytest.raises(RuntimeMissingError, match="broken"):
+        runtime.find_worker_python(str(liar), tmp_path)
+    bare = tmp_path / "bare"
+    bare.write_text("#!/bin/sh\necho missing torch rasterio\n")
+    bare.chmod(0o755)
+    with pytest.raises(RuntimeMissingError, match="torch, rasterio") as caught:
+        runtime.find_worker_python(str(bare), tmp_path)
+    assert caught.value.details["missing"] == ["torch", "rasterio"]
+
+
+def test_the_managed_environment_is_found(tmp_path: Path) -> None:
+    python = runtime.managed_python(tmp_path)
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\necho missing\n")
+    python.chmod(0o755)
+    assert runtime.find_worker_python(None, tmp_path) == python
+
+
+def test_a_failing_installation_quotes_the_tool(tmp_path: Path) -> None:
+    tool = tmp_path / "python"
+    tool.write_text("#!/bin/sh\necho no space left on device\nexit 1\n")
+    tool.chmod(0o755)
+    lines: list[str] = []
+    with pytest.raises(RuntimeMissingError, match="no space left"):
+        runtime.create_environment(tmp_path / "managed", lines.append, tool)
+    assert lines == ["no space left on device"]

@@ -1,0 +1,287 @@
+"""What crosses the pipe: specs, jobs, rows, messages, errors; and the rules they share."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from multimodal.contract import messages as m
+from multimodal.contract.channels import (
+    S2_PRESETS,
+    base_bands,
+    s1_band_from_text,
+    s2_band_from_text,
+)
+from multimodal.contract.classes import (
+    BIGEARTHNET19_NAMES,
+    BIGEARTHNET19_ORIGINAL_ORDER,
+    default_colors,
+    slugify,
+)
+from multimodal.contract.errors import (
+    JobError,
+    ModelFolderError,
+    MultimodalError,
+    NoOverlapError,
+    ProtocolError,
+    SpecError,
+    error_from_dict,
+)
+from multimodal.contract.job import (
+    ClassifyJob,
+    RasterSource,
+    fingerprint,
+    fingerprint_digest,
+    job_from_dict,
+    without_credentials,
+)
+from multimodal.contract.result import (
+    RunSummary,
+    TileResult,
+    probability_field,
+    result_fields,
+)
+from multimodal.contract.spec import default_spec, read_spec, spec_from_dict
+from multimodal.contract.thresholds import decide
+
+SPEC = default_spec(["Water", "Forest", "Town"])
+CORNERS = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
+JOB = ClassifyJob(
+    (RasterSource("s2.tif", bands={"B02": 1}),), (RasterSource("s1.tif"),), "model", "out.gpkg"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "band"),
+    [
+        ("B04", "B04"), ("B4", "B04"), ("b8a", "B8A"), ("Red", "B04"), ("band 4", "B04"),
+        ("Band_8A", "B8A"), ("T33UUP_20170613T101031_B12_20m", "B12"), ("B1", "B01"),
+        ("red edge 1", "B05"), ("SWIR 2", "B12"), ("nir08", "B8A"),
+        ("S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57_B01", "B01"),
+        ("B04 B03", None), ("quality", None), ("B13", None), ("", None), ("VV", None),
+    ],
+)  # fmt: skip
+def test_s2_bands_are_found_by_name(text: str, band: str | None) -> None:
+    assert s2_band_from_text(text) == band
+
+
+@pytest.mark.parametrize(
+    ("text", "band"),
+    [("VV", "VV"), ("sigma0_vh_db", "VH"), ("S1A_IW_33UUP_26_57_VV", "VV"), ("HH", "HH"),
+     ("VV/VH", None), ("ratio", None)],
+)  # fmt: skip
+def test_s1_bands_are_found_by_name(text: str, band: str | None) -> None:
+    assert s1_band_from_text(text) == band
+
+
+def test_presets_start_with_rgb_and_need_each_band_once() -> None:
+    for names in S2_PRESETS.values():
+        assert names[:3] == ("B04", "B03", "B02")
+    assert len(S2_PRESETS["s2-14"]) == 14
+    assert sorted(base_bands(S2_PRESETS["s2-14"])) == sorted(S2_PRESETS["s2-12"])
+
+
+def test_the_19_classes_in_both_orders() -> None:
+    assert sorted(BIGEARTHNET19_NAMES) == list(BIGEARTHNET19_NAMES)
+    assert sorted(BIGEARTHNET19_ORIGINAL_ORDER) == list(BIGEARTHNET19_NAMES)
+    assert BIGEARTHNET19_ORIGINAL_ORDER[:2] == ("Urban fabric", "Industrial or commercial units")
+
+
+def test_slugs_are_short_unique_and_never_a_fixed_field() -> None:
+    names = ["Größe", "class", "FID", "Wald", "wald!", "x" * 80, "x" * 81, "水"]
+    slugs = slugify(names)
+    assert len(set(slugs)) == len(names)
+    assert all(slug.isascii() and slug.isidentifier() and len(slug) <= 40 for slug in slugs)
+    assert slugs[0] == "grosse"
+    assert slugs[-1] == "class_7"
+    fields = [field.name.lower() for field in result_fields(default_spec(BIGEARTHNET19_NAMES))]
+    assert len(set(fields)) == len(fields) == 13 + 19
+
+
+def test_default_colors_are_distinct() -> None:
+    assert len(set(default_colors(40))) == 40
+
+
+def test_spec_survives_json() -> None:
+    spec = replace(SPEC, provenance={"by": "x"}, metrics={"ap": 0.5}, temperature=1.5)
+    assert spec_from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"thresholds": [0.5]}, "3 classes need as many thresholds"),
+        ({"thresholds": [0.5, 0.5, 2]}, "between 0 and 1"),
+        ({"thresholds": [0.5, True, 0.5]}, "list of numbers"),
+        ({"task": "regression"}, "multilabel, multiclass"),
+        ({"temperature": 0}, "positive"),
+        ({"format_version": 99}, "update the plugin"),
+        ({"classes": []}, "at least 2"),
+        ({"s1": "VV"}, "must be list"),
+    ],
+)
+def test_a_wrong_spec_says_what_is_wrong(change: dict, words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        spec_from_dict({**SPEC.to_dict(), **change})
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "x" * 200])
+def test_class_names_are_short_and_printable(name: str) -> None:
+    with pytest.raises(SpecError):
+        default_spec(["Water", name])
+
+
+def test_rgb_must_come_first() -> None:
+    payload = SPEC.to_dict()
+    payload["s2"] = payload["s2"][::-1]
+    with pytest.raises(SpecError, match="B04, B03, B02"):
+        spec_from_dict(payload)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [(None, "not a model folder"), ("{", "cannot be read"), ("[]", "JSON object"),
+     ("{}", "model of another program")],
+)  # fmt: skip
+def test_a_damaged_model_folder_is_refused(tmp_path: Path, text: str | None, words: str) -> None:
+    if text is not None:
+        (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ModelFolderError, match=words):
+        read_spec(tmp_path)
+
+
+def test_multilabel_decision() -> None:
+    decision = decide((0.9, 0.6, 0.1), SPEC)
+    assert decision.class_name == "Water"
+    assert decision.labels == ("Water", "Forest")
+    assert decision.margin == pytest.approx(0.1)
+    assert 0 < decision.entropy < 1
+
+
+def test_no_class_over_its_threshold_is_legal() -> None:
+    decision = decide((0.2, 0.4, 0.1), SPEC)
+    assert (decision.class_name, decision.confidence, decision.labels) == ("Forest", 0.4, ())
+
+
+def test_entropy_is_1_at_most_doubt_and_0_at_none() -> None:
+    assert decide((0.5, 0.5, 0.5), SPEC).entropy == pytest.approx(1)
+    assert decide((1.0, 0.0, 0.0), SPEC).entropy == 0
+    multiclass = replace(SPEC, task="multiclass")
+    assert decide((1 / 3, 1 / 3, 1 / 3), multiclass).entropy == pytest.approx(1)
+    decision = decide((0.7, 0.2, 0.1), multiclass)
+    assert decision.margin == pytest.approx(0.5)
+    assert decision.entropy == pytest.approx(
+        -sum(p * math.log(p) for p in (0.7, 0.2, 0.1)) / math.log(3)
+    )
+
+
+def test_row_has_every_field_in_order_and_none_where_skipped() -> None:
+    names = [field.name for field in result_fields(SPEC)]
+    row = TileResult(5, 1, 2, CORNERS, "ok", (0.9, 0.6, 0.1), 1.0, 0.9)
+    values = row.attributes(SPEC)
+    assert list(values) == names
+    assert values["labels"] == "Water; Forest"
+    assert values["n_labels"] == 2
+    assert values[probability_field("forest")] == 0.6
+    skipped = TileResult(6, 1, 3, CORNERS, "skipped: x", None, 0.1, 0.0).attributes(SPEC)
+    assert list(skipped) == names
+    assert skipped["class"] is None
+    assert skipped["p_water"] is None
+
+
+SUMMARY = RunSummary("o.gpkg", 2, 1, 1, "cpu", "fp32", 1.5, 2.0, "complete", {"x": 1}, ("w",))
+MESSAGES = [
+    m.Hello(1, "0.1", "3.11", 5), m.Classify(JOB), m.Cancel(), m.Shutdown(),
+    m.Phase("open", "Opening"), m.Plan(3, 2, "WKT", "cpu", "fp32", 16),
+    m.Rows((TileResult(1, 0, 1, CORNERS, "ok", (0.1, 0.2, 0.7), 1.0, 1.0, None),
+            TileResult(2, 0, 2, CORNERS, "skipped: x", None, 0.0, 1.0, 0.5))),
+    m.Progress(1, 2, 3.5, None), m.Progress(1, 2, 3.5, 0.25), m.Log("warning", "ä\n\"x\""),
+    m.Finished(SUMMARY),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda x: type(x).__name__)
+def test_messages_survive_the_pipe_on_one_line(message: m.Message) -> None:
+    line = m.encode(message, "job-1")
+    assert "\n" not in line
+    assert m.decode(line) == ("job-1", message)
+
+
+def test_errors_are_rebuilt_from_their_code() -> None:
+    _, message = m.decode(m.encode(m.Failed(NoOverlapError("Apart.", distance=3)), "j"))
+    assert isinstance(message, m.Failed)
+    assert isinstance(message.error, NoOverlapError)
+    assert (message.error.message, message.error.details) == ("Apart.", {"distance": 3})
+    assert type(error_from_dict({"code": "from the future"})) is MultimodalError
+
+
+def test_every_error_has_a_code_of_its_own() -> None:
+    codes = [cls.code for cls in MultimodalError.__subclasses__()]
+    assert len(set(codes)) == len(codes)
+    assert "error" not in codes
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "x", "[]", "{}", '{"type": "hello"}', '{"type": "no", "job": "", "payload": {}}',
+     '{"type": "hello", "job": "", "payload": {"protocol": "1"}}',
+     '{"type": "rows", "job": "", "payload": {"rows": [{"tile_id": 1, "corners": [[0]]}]}}',
+     '{"type": "progress", "job": "", "payload": {"done": true}}'],
+)  # fmt: skip
+def test_what_is_no_message_is_a_protocol_error(line: str) -> None:
+    with pytest.raises(ProtocolError):
+        m.decode(line)
+
+
+def test_nan_never_crosses() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        m.encode(m.Progress(1, 2, math.nan, None))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"s2": ()}, {"model": ""}, {"output": ""}, {"stride": 0}, {"device": "gpu"},
+     {"precision": "half"}, {"batch_size": -1}, {"min_valid": 1.5}],
+)  # fmt: skip
+def test_an_impossible_job_is_refused(change: dict) -> None:
+    with pytest.raises(JobError):
+        replace(JOB, **change)
+
+
+def test_band_maps_are_checked() -> None:
+    with pytest.raises(JobError, match="B99"):
+        RasterSource("x.tif", bands={"B99": 1})
+    with pytest.raises(JobError, match="from 1"):
+        RasterSource("x.tif", bands={"B02": 0})
+
+
+def test_job_from_a_stranger_is_checked() -> None:
+    with pytest.raises(JobError, match="stride"):
+        job_from_dict({**JOB.to_dict(), "stride": "many"})
+
+
+def test_fingerprint_sees_what_changes_a_result_and_nothing_else(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text(json.dumps({"spec": SPEC.to_dict()}))
+    scene = tmp_path / "s2.tif"
+    scene.write_bytes(b"1")
+    job = replace(JOB, s2=(RasterSource(str(scene)),), model=str(model))
+    first = fingerprint_digest(fingerprint(job))
+    same = replace(job, output="other.gpkg", device="cpu", batch_size=3, overwrite=True)
+    assert fingerprint_digest(fingerprint(same)) == first
+    assert fingerprint_digest(fingerprint(replace(job, stride=60))) != first
+    assert fingerprint_digest(fingerprint(replace(job, min_valid=0.5))) != first
+    scene.write_bytes(b"12")
+    assert fingerprint_digest(fingerprint(job)) != first
+    (model / "config.json").write_text(json.dumps({"spec": SPEC.to_dict(), "image_size": 1}))
+    assert fingerprint_digest(fingerprint(replace(job, s2=JOB.s2))) != first
+
+
+def test_credentials_are_dropped() -> None:
+    url = "/vsicurl/https://user:secret@example.org/s2.tif?token=abc"
+    assert without_credentials(url) == "/vsicurl/https://example.org/s2.tif"
+    assert without_credentials("C:/data/why?.tif") == "C:/data/why?.tif"

@@ -1,0 +1,101 @@
+"""A worker that misbehaves in the way its first argument names. Standard library only.
+
+It speaks the protocol by hand, so that a mistake in the contract's own code shows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+
+SUMMARY = {
+    "output": "out.gpkg", "tiles": 2, "classified": 1, "skipped": 1, "device": "cpu",
+    "precision": "fp32", "seconds": 1.0, "tiles_per_second": 2.0, "state": "complete",
+    "skipped_reasons": {"no data": 1}, "warnings": [],
+}  # fmt: skip
+
+
+def say(kind: str, job: str, **payload: object) -> None:
+    print(json.dumps({"type": kind, "job": job, "payload": payload}), flush=True)
+
+
+def hello(protocol: int = 1) -> None:
+    say("hello", "", protocol=protocol, version="0", python="3", pid=os.getpid())
+
+
+def next_order() -> dict:
+    line = sys.stdin.readline()
+    if not line:
+        sys.exit(0)
+    return json.loads(line)
+
+
+def behave() -> None:
+    while (order := next_order())["type"] == "classify":
+        job = order["job"]
+        say("log", job, level="info", text=f"pid {os.getpid()}")
+        say("progress", job, done=1, total=2, tiles_per_second=2.0, eta_seconds=None)
+        say("finished", job, **SUMMARY)
+
+
+def crash() -> None:
+    next_order()
+    print("libfoo: corrupted heap", file=sys.stderr, flush=True)
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def exit_early() -> None:
+    print("ImportError: no module named torch", file=sys.stderr, flush=True)
+    sys.exit(3)
+
+
+def garbage() -> None:
+    job = next_order()["job"]
+    print("WARNING: some library prints here", flush=True)
+    print('{"type": "nonsense"', flush=True)
+    say("finished", job, **SUMMARY)
+
+
+def flood() -> None:
+    job = next_order()["job"]
+    for number in range(20_000):
+        print(f"warning {number}: " + "x" * 100, file=sys.stderr)
+    say("finished", job, **SUMMARY)
+
+
+def ignore_cancel() -> None:
+    next_order()
+    while True:
+        time.sleep(0.1)
+
+
+def obey_cancel() -> None:
+    job = next_order()["job"]
+    while next_order()["type"] != "cancel":
+        pass
+    say("finished", job, **{**SUMMARY, "state": "partial"})
+    behave()
+
+
+def fail() -> None:
+    while (order := next_order())["type"] == "classify":
+        say("failed", order["job"], code="no_overlap", message="They do not meet.", details={})
+
+
+def main(mode: str) -> None:
+    if mode == "silent":
+        time.sleep(60)
+    if mode == "exit_early":
+        exit_early()
+    hello(99 if mode == "other_protocol" else 1)
+    {
+        "behave": behave, "crash": crash, "garbage": garbage, "flood": flood, "fail": fail,
+        "ignore_cancel": ignore_cancel, "obey_cancel": obey_cancel, "other_protocol": behave,
+    }[mode]()  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
