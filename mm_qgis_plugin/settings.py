@@ -14,7 +14,6 @@ from .about import FOLDER
 WORKER_PYTHON = "worker_python"
 MODEL = "model"
 DEVICE = "device"
-OUTPUT = "output"
 STRIDE = "stride"
 BATCH_SIZE = "batch_size"
 MIN_VALID = "min_valid"

@@ -161,7 +161,8 @@ def test_environment_is_cleaned_of_what_is_foreign() -> None:
     base = {
         "PATH": "/usr/bin", "HOME": "/home/x", "PYTHONPATH": "x", "PYTHONHOME": "x",
         "PROJ_LIB": "x", "GDAL_DATA": "x", "QT_PLUGIN_PATH": "x", "LD_LIBRARY_PATH": "x",
-        "VIRTUAL_ENV": "x", "PYENV_VERSION": "x", "https_proxy": "keep", "CUDA_VISIBLE_DEVICES": "0",
+        "VIRTUAL_ENV": "x", "PYENV_VERSION": "x", "https_proxy": "keep",
+        "CUDA_VISIBLE_DEVICES": "0",
     }  # fmt: skip
     cleaned = runtime.child_environment(base)
     assert set(cleaned) == {"PATH", "HOME", "https_proxy", "CUDA_VISIBLE_DEVICES"}

@@ -1,0 +1,1 @@
+"""The desktop face: the dock and what it is made of. Knows nothing of processing."""

@@ -1,0 +1,154 @@
+"""Which part of the scene: all, an extent, or polygons."""
+
+from __future__ import annotations
+
+from qgis.core import (
+    QgsCoordinateReferenceSystem,
+    QgsFeatureRequest,
+    QgsGeometry,
+    QgsMapLayerProxyModel,
+    QgsProject,
+    QgsRectangle,
+    QgsWkbTypes,
+)
+from qgis.gui import QgsMapCanvas, QgsMapLayerComboBox, QgsMapToolExtent, QgsRubberBand
+from qgis.PyQt.QtCore import Qt
+from qgis.PyQt.QtGui import QColor
+from qgis.PyQt.QtWidgets import QCheckBox, QPushButton, QVBoxLayout, QWidget
+
+from ..about import tr
+from ..core.contract.errors import JobError
+from ..layers import extent_wkt, polygons_wkt
+from .widgets import choice, narrow, note
+
+SCENE, LAYER, CANVAS, DRAWN, POLYGONS = "scene", "layer", "canvas", "drawn", "polygons"
+_BAND_COLOR = QColor(220, 60, 20, 160)
+
+
+class AreaWidget(QWidget):
+    """Chooses the area; ``wkt`` gives it in the CRS of the scene."""
+
+    def __init__(self, canvas: QgsMapCanvas) -> None:
+        super().__init__()
+        self._canvas = canvas
+        self._drawn: tuple[QgsRectangle, QgsCoordinateReferenceSystem] | None = None
+        self._band: QgsRubberBand | None = None
+        self._tool: QgsMapToolExtent | None = None
+        self.mode = choice(
+            (
+                (tr("Whole scene"), SCENE),
+                (tr("Extent of a layer"), LAYER),
+                (tr("Map canvas"), CANVAS),
+                (tr("Drawn rectangle"), DRAWN),
+                (tr("Polygons of a layer"), POLYGONS),
+            )
+        )
+        self.mode.setToolTip(tr("A tile is classified when its centre lies in the area"))
+        self.layer = _layer_combo(QgsMapLayerProxyModel.Filter.All)
+        self.polygons = _layer_combo(QgsMapLayerProxyModel.Filter.PolygonLayer)
+        self.selected_only = QCheckBox(tr("Selected features only"))
+        self.draw = QPushButton(tr("Draw on the map"))
+        self.draw.setCheckable(True)
+        self.drawn_note = note()
+        self._lay_out()
+        self.mode.currentIndexChanged.connect(self._on_mode)
+        self.draw.toggled.connect(self._on_draw)
+        self._on_mode()
+
+    def wkt(self, target: QgsCoordinateReferenceSystem) -> tuple[str | None, str | None]:
+        """Return (extent, polygons), each WKT in ``target`` or None; MultimodalError explains."""
+        mode = self.mode.currentData()
+        if mode == SCENE:
+            return None, None
+        if mode == POLYGONS:
+            return None, self._polygons_wkt(target)
+        context = QgsProject.instance().transformContext()
+        return extent_wkt(*self._extent(mode), target, context), None
+
+    def shut_down(self) -> None:
+        """Take the map tool and the drawn rectangle off the canvas."""
+        self.draw.setChecked(False)
+        self._show_band(None)
+
+    def _extent(self, mode: str) -> tuple[QgsRectangle, QgsCoordinateReferenceSystem]:
+        if mode == CANVAS:
+            return self._canvas.extent(), self._canvas.mapSettings().destinationCrs()
+        if mode == LAYER:
+            layer = self.layer.currentLayer()
+            if layer is None:
+                raise JobError(tr("Choose the layer whose extent is to be used."))
+            return layer.extent(), layer.crs()
+        if self._drawn is None:
+            raise JobError(tr("No rectangle was drawn: press 'Draw on the map' and drag one."))
+        return self._drawn
+
+    def _polygons_wkt(self, target: QgsCoordinateReferenceSystem) -> str:
+        layer = self.polygons.currentLayer()
+        if layer is None:
+            raise JobError(tr("Choose the polygon layer."))
+        request = QgsFeatureRequest().setNoAttributes()
+        features = (
+            layer.getSelectedFeatures(request)
+            if self.selected_only.isChecked()
+            else layer.getFeatures(request)
+        )
+        context = QgsProject.instance().transformContext()
+        return polygons_wkt(features, layer.crs(), target, context)
+
+    def _lay_out(self) -> None:
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        parts = (
+            self.mode, self.layer, self.polygons, self.selected_only, self.draw, self.drawn_note,
+        )  # fmt: skip
+        for part in parts:
+            layout.addWidget(part)
+
+    def _on_mode(self) -> None:
+        mode = self.mode.currentData()
+        self.layer.setVisible(mode == LAYER)
+        self.polygons.setVisible(mode == POLYGONS)
+        self.selected_only.setVisible(mode == POLYGONS)
+        self.draw.setVisible(mode == DRAWN)
+        self.drawn_note.setVisible(mode == DRAWN)
+        if mode != DRAWN:
+            self.draw.setChecked(False)
+        self._show_band(self._drawn[0] if mode == DRAWN and self._drawn else None)
+
+    def _on_draw(self, active: bool) -> None:
+        if active:
+            self._tool = QgsMapToolExtent(self._canvas)
+            self._tool.extentChanged.connect(self._on_drawn)
+            self._tool.deactivated.connect(lambda: self.draw.setChecked(False))
+            self._canvas.setMapTool(self._tool)
+        elif self._tool is not None:
+            tool, self._tool = self._tool, None
+            self._canvas.unsetMapTool(tool)
+            tool.deleteLater()
+
+    def _on_drawn(self, rectangle: QgsRectangle) -> None:
+        if rectangle.isEmpty():
+            return
+        self._drawn = (QgsRectangle(rectangle), self._canvas.mapSettings().destinationCrs())
+        self.drawn_note.setText(rectangle.toString(1))
+        self._show_band(rectangle)
+        self.draw.setChecked(False)
+
+    def _show_band(self, rectangle: QgsRectangle | None) -> None:
+        if self._band is not None:
+            self._canvas.scene().removeItem(self._band)
+            self._band = None
+        if rectangle is None:
+            return
+        self._band = QgsRubberBand(self._canvas, QgsWkbTypes.GeometryType.PolygonGeometry)
+        self._band.setStrokeColor(_BAND_COLOR)
+        self._band.setFillColor(QColor(Qt.GlobalColor.transparent))
+        self._band.setWidth(2)
+        self._band.setToGeometry(QgsGeometry.fromRect(rectangle), None)
+
+
+def _layer_combo(kind: QgsMapLayerProxyModel.Filter) -> QgsMapLayerComboBox:
+    combo = QgsMapLayerComboBox()
+    combo.setFilters(kind)
+    narrow(combo)
+    return combo

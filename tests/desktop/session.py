@@ -1,0 +1,160 @@
+"""Runs inside QGIS desktop (``qgis --code``): clicks through the dock and takes pictures.
+
+Reads a JSON order from MULTIMODAL_DESKTOP_ORDER, writes what it saw to the file named there.
+An exception in a --code script would leave QGIS hanging, so everything ends in a result.
+"""
+
+import json
+import os
+import time
+import traceback
+from pathlib import Path
+
+from qgis.core import (
+    QgsApplication,
+    QgsContrastEnhancement,
+    QgsMultiBandColorRenderer,
+    QgsProject,
+    QgsRasterLayer,
+    QgsRasterMinMaxOrigin,
+)
+from qgis.PyQt.QtCore import QTimer
+from qgis.PyQt.QtWidgets import QAction
+from qgis.utils import iface, plugins
+
+ORDER = json.loads(os.environ["MULTIMODAL_DESKTOP_ORDER"])
+PICTURES = Path(ORDER["pictures"])
+WAIT_SECONDS = 180.0
+RGB = (4, 3, 2)
+
+
+def wait_for(condition, what: str) -> None:
+    """Let QGIS live until ``condition`` holds."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited in vain for: {what}")
+        QgsApplication.processEvents()
+        time.sleep(0.01)
+
+
+def settle(seconds: float = 1.0) -> None:
+    """Give QGIS time to draw."""
+    end = time.monotonic() + seconds
+    wait_for(lambda: time.monotonic() > end and not iface.mapCanvas().isDrawing(), "drawing")
+
+
+def picture(name: str) -> None:
+    """Save what the user sees."""
+    iface.mainWindow().grab().save(str(PICTURES / f"{name}.png"))
+
+
+def load_rasters() -> None:
+    s1 = QgsRasterLayer(ORDER["s1"], "Sentinel-1 VV VH")
+    s2 = QgsRasterLayer(ORDER["s2"], "Sentinel-2")
+    s2.setRenderer(QgsMultiBandColorRenderer(s2.dataProvider(), *RGB))
+    s2.setContrastEnhancement(
+        QgsContrastEnhancement.ContrastEnhancementAlgorithm.StretchToMinimumMaximum,
+        QgsRasterMinMaxOrigin.Limits.CumulativeCut,
+    )
+    QgsProject.instance().addMapLayers([s2, s1])
+    iface.mapCanvas().setExtent(s2.extent().buffered(600))
+    iface.mapCanvas().refresh()
+
+
+def open_dock():
+    action = iface.mainWindow().findChild(QAction, "multimodal_classify")
+    action.trigger()
+    dock = plugins["mm_qgis_plugin"].dock
+    iface.mainWindow().resizeDocks([dock], [400], _horizontal())
+    return dock
+
+
+def _horizontal():
+    from qgis.PyQt.QtCore import Qt
+
+    return Qt.Orientation.Horizontal
+
+
+def cancelled_run(dock, seen: dict) -> None:
+    """Many overlapping tiles, stopped in the middle."""
+    dock.advanced.stride.setValue(6)
+    dock.run_button.click()
+    wait_for(lambda: dock.panel.bar.value() > 20, "tiles")
+    settle(1.5)
+    picture("running")
+    seen["tasks_while_running"] = QgsApplication.taskManager().countActiveTasks()
+    started = time.monotonic()
+    dock.cancel_button.click()
+    wait_for(lambda: dock.active_run is None, "the end of the cancelled run")
+    seen["cancel_seconds"] = time.monotonic() - started
+    seen["kept"] = result_layer("incomplete").featureCount()
+    seen["cancel_message"] = dock.panel.message.text()
+    settle()
+    picture("cancelled")
+    QgsProject.instance().removeMapLayer(result_layer("incomplete").id())
+
+
+def complete_run(dock, seen: dict) -> None:
+    """The usual run, into a file."""
+    dock.advanced.stride.setValue(0)
+    dock.output.setFilePath(ORDER["output"])
+    dock.run_button.click()
+    wait_for(lambda: dock.active_run is None, "the end of the run")
+    layer = result_layer(Path(ORDER["output"]).stem)
+    seen["features"] = layer.featureCount()
+    seen["legend"] = [item.label() for item in layer.renderer().legendSymbolItems()]
+    seen["message"] = dock.panel.message.text()
+    iface.setActiveLayer(layer)
+    settle(2.0)
+    picture("finished")
+
+
+def failed_run(dock, seen: dict) -> None:
+    """A model folder that is none."""
+    dock.model.folder.setFilePath(ORDER["pictures"])
+    dock.run_button.click()
+    seen["error"] = dock.panel.message.text()
+    dock.advanced.setCollapsed(False)
+    settle()
+    picture("error")
+    dock.advanced.setCollapsed(True)
+
+
+def result_layer(part: str):
+    found = [layer for layer in QgsProject.instance().mapLayers().values() if part in layer.name()]
+    if not found:
+        raise AssertionError(f"no layer named like '{part}'")
+    return found[0]
+
+
+def session() -> dict:
+    window = iface.mainWindow()
+    window.showNormal()
+    window.setGeometry(0, 0, 1400, 900)
+    load_rasters()
+    seen: dict = {}
+    dock = open_dock()
+    seen["guessed"] = [dock.rasters.layer(sensor).name() for sensor in ("s2", "s1")]
+    settle()
+    picture("idle")
+    seen["dock_width"] = dock.width()
+    cancelled_run(dock, seen)
+    complete_run(dock, seen)
+    failed_run(dock, seen)
+    return seen
+
+
+def main() -> None:
+    try:
+        outcome = {"seen": session()}
+    except BaseException:
+        picture("failure")
+        outcome = {"failure": traceback.format_exc()}
+    Path(ORDER["result"]).write_text(json.dumps(outcome, indent=1), encoding="utf-8")
+    # A scratch layer that is still there makes QGIS ask, and hang.
+    QgsProject.instance().clear()
+    QTimer.singleShot(500, QgsApplication.exit)
+
+
+QTimer.singleShot(3000, main)

@@ -1,0 +1,160 @@
+"""The command as a user runs it: a process, its output, its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from multimodal.contract.job import ClassifyJob
+
+JSON_KEYS = {
+    "output", "tiles", "classified", "skipped", "device", "precision", "seconds",
+    "tiles_per_second", "state",
+}  # fmt: skip
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "multimodal.cli", *arguments]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(command(*arguments), capture_output=True, text=True, check=False)
+
+
+def classify_arguments(job: ClassifyJob) -> list[str]:
+    return [
+        "classify", "--s2", job.s2[0].path, "--s1", job.s1[0].path, "--model", job.model,
+        "--output", job.output, "--device", "cpu",
+    ]  # fmt: skip
+
+
+def last_json(done: subprocess.CompletedProcess) -> dict:
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def test_classify_with_json(job: ClassifyJob) -> None:
+    done = run(*classify_arguments(job), "--json")
+    assert done.returncode == 0, done.stderr
+    summary = last_json(done)
+    assert set(summary) >= JSON_KEYS
+    assert (summary["tiles"], summary["classified"], summary["skipped"]) == (8, 7, 1)
+    assert (summary["state"], summary["output"]) == ("complete", job.output)
+    assert "8/8" in done.stderr
+
+
+def test_classify_for_people(job: ClassifyJob) -> None:
+    done = run(*classify_arguments(job))
+    assert done.returncode == 0
+    assert "7 of 8 tiles classified" in done.stdout
+    assert "tiles/s on cpu" in done.stdout
+
+
+def test_quiet_is_quiet(job: ClassifyJob) -> None:
+    done = run(*classify_arguments(job), "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_inspect_scene(job: ClassifyJob) -> None:
+    arguments = ["inspect", "scene", "--s2", job.s2[0].path, "--s1", job.s1[0].path]
+    described = last_json(run(*arguments, "--json"))
+    assert described["s2"]["bands"]["B8A"]["band"] == 9
+    assert described["s1"]["unit"] == "db"
+    assert described["grid"]["tiles"] == 8
+    text = run(*arguments, "--model", job.model).stdout
+    assert "B8A" in text
+    assert "EPSG:32633" in text
+
+
+def test_inspect_model(job: ClassifyJob) -> None:
+    described = last_json(run("inspect", "model", job.model, "--json"))
+    assert len(described["spec"]["classes"]) == 19
+    assert "Urban fabric" in run("inspect", "model", job.model).stdout
+
+
+def test_help_is_fast_and_loads_nothing_heavy() -> None:
+    program = (
+        "import sys; from multimodal import cli\n"
+        "try: cli.main(['--help'])\n"
+        "except SystemExit: print('torch' in sys.modules or 'rasterio' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip().endswith("False")
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"--s2": "/no/such.tif"}, "source"),
+        ({"--s2": __file__}, "source"),
+        ({"--model": "/no/such"}, "model_folder"),
+        ({"--output": "/no/such/out.gpkg"}, "output"),
+        ({"--output": "out.shp"}, "output"),
+        ({"--device": "abacus"}, "job"),
+        ({"--aoi": "nowhere"}, "job"),
+        ({"--s2-bands": "B02"}, "job"),
+        ({"--s2-bands": "B99=1"}, "job"),
+    ],
+)
+def test_errors_are_words_and_exit_code_2(job: ClassifyJob, change: dict, code: str) -> None:
+    arguments = classify_arguments(job)
+    for flag, value in change.items():
+        if flag in arguments:
+            arguments[arguments.index(flag) + 1] = value
+        else:
+            arguments += [flag, value]
+    done = run(*arguments, "--json")
+    assert done.returncode == 2
+    assert last_json(done)["error"]["code"] == code
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("Error: ")
+    assert not Path(job.output).exists()
+
+
+def test_wrong_usage_is_exit_code_2() -> None:
+    assert run("classify").returncode == 2
+    assert run("conquer").returncode == 2
+    assert run().returncode == 2
+
+
+def test_an_area_from_a_geojson_file(job: ClassifyJob, tmp_path: Path) -> None:
+    area = {
+        "type": "FeatureCollection",
+        "features": [{
+            "type": "Feature", "properties": {},
+            "geometry": {"type": "Polygon", "coordinates": [[
+                [344400, 5290800], [345600, 5290800], [345600, 5293200], [344400, 5293200],
+                [344400, 5290800],
+            ]]},
+        }],
+    }  # fmt: skip
+    path = tmp_path / "area.geojson"
+    path.write_text(json.dumps(area))
+    done = run(*classify_arguments(job), "--aoi", str(path), "--json")
+    assert last_json(done)["tiles"] == 2
+
+
+def test_ctrl_c_keeps_finished_tiles(large_job: ClassifyJob) -> None:
+    process = subprocess.Popen(
+        command(*classify_arguments(large_job), "--batch-size", "1", "--json"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not Path(large_job.output).exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=30)
+    summary = json.loads(stdout.strip().splitlines()[-1])
+    assert (process.returncode, summary["state"]) == (130, "partial"), stderr
+    assert summary["classified"] < 144
+    done = run(*classify_arguments(large_job), "--json")
+    assert last_json(done)["classified"] == 144

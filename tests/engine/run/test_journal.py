@@ -1,0 +1,204 @@
+"""The result file: committed batch by batch, and a proper GeoPackage at its end."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from multimodal.contract.errors import OutputError
+from multimodal.contract.result import TileResult, result_fields
+from multimodal.contract.spec import default_spec
+from multimodal.predictions import Journal
+from rasterio.crs import CRS
+
+SPEC = default_spec(["Water", 'O\'Neil "wood"'])
+WKT = CRS.from_epsg(32633).to_wkt()
+IDENTITY = {"version": "1", "stride": None}
+RUN = {"device": "cpu", "precision": "fp32", "versions": {"torch": "x"}, "parameters": {}}
+SYSTEM_PYTHON = "/usr/bin/python3"
+
+
+def row(number: int, status: str = "ok") -> TileResult:
+    x = 1200.0 * number
+    corners = ((x, 0.0), (x + 1200, 0.0), (x + 1200, 1200.0), (x, 1200.0))
+    probabilities = (0.9, 0.2) if status == "ok" else None
+    return TileResult(number, 0, number, corners, status, probabilities, 1.0, 1.0)
+
+
+def open_journal(path: Path, identity: dict = IDENTITY, **options: bool) -> Journal:
+    return Journal.open(str(path), SPEC, identity, WKT, RUN, **options)
+
+
+def table(path: Path, query: str) -> list[tuple]:
+    with sqlite3.connect(path) as connection:
+        return connection.execute(query).fetchall()
+
+
+@pytest.fixture
+def closed(tmp_path: Path) -> Path:
+    path = tmp_path / "tiles.gpkg"
+    journal = open_journal(path)
+    journal.append([row(0), row(1, "skipped: no data")])
+    journal.append([row(2)])
+    journal.close("complete", ["a warning"])
+    return path
+
+
+def test_each_batch_is_on_disk_before_the_file_is_closed(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path / "tiles.gpkg")
+    journal.append([row(0), row(1)])
+    assert table(journal.path, "SELECT count(*) FROM tiles") == [(2,)]
+    assert table(journal.path, "SELECT state FROM mm_run") == [("running",)]
+    journal.close("partial")
+
+
+def test_a_process_that_is_killed_leaves_its_batches(tmp_path: Path) -> None:
+    path = tmp_path / "tiles.gpkg"
+    program = (
+        "import os, sys; sys.path.insert(0, sys.argv[1]); import test_journal as t; "
+        "from pathlib import Path; j = t.open_journal(Path(sys.argv[2])); "
+        "j.append([t.row(0), t.row(1)]); os._exit(9)"
+    )
+    folder = str(Path(__file__).parent)
+    done = subprocess.run([sys.executable, "-c", program, folder, str(path)], check=False)
+    assert done.returncode == 9
+    journal = open_journal(path)
+    assert journal.state().finished == {0, 1}
+    journal.append([row(2)])
+    journal.close("complete")
+    assert table(path, "SELECT tile_id FROM tiles ORDER BY fid") == [(0,), (1,), (2,)]
+
+
+def test_schema_is_that_of_the_contract(closed: Path) -> None:
+    columns = [name for _, name, *_ in table(closed, "PRAGMA table_info(tiles)")]
+    assert columns == ["fid", "geom", *(field.name for field in result_fields(SPEC))]
+    values = table(closed, 'SELECT tile_id, status, "class", labels, p_o_neil_wood FROM tiles')
+    assert values[0] == (0, "ok", "Water", "Water", 0.2)
+    assert values[1] == (1, "skipped: no data", None, None, None)
+
+
+def test_run_is_told(closed: Path) -> None:
+    assert table(closed, "SELECT state, device, precision, warnings FROM mm_run") == [
+        ("complete", "cpu", "fp32", '["a warning"]')
+    ]
+
+
+def test_style_is_stored_as_default(closed: Path) -> None:
+    query = "SELECT f_table_name, useAsDefault, styleQML FROM layer_styles"
+    [(name, default, qml)] = table(closed, query)
+    assert (name, default) == ("tiles", 1)
+    assert "<qgis" in qml
+
+
+def test_extent_index_and_integrity(closed: Path) -> None:
+    extent = "SELECT min_x, min_y, max_x, max_y FROM gpkg_contents WHERE table_name = 'tiles'"
+    assert table(closed, extent) == [(0.0, 0.0, 3600.0, 1200.0)]
+    assert table(closed, "SELECT count(*) FROM rtree_tiles_geom") == [(3,)]
+    assert table(closed, "PRAGMA integrity_check") == [("ok",)]
+    assert table(closed, "PRAGMA foreign_key_check") == []
+
+
+def test_gdal_of_the_system_reads_and_edits_the_file(closed: Path) -> None:
+    program = """
+from osgeo import gdal, ogr
+ogr.UseExceptions()
+data = ogr.Open(PATH, 1)
+layer = data.GetLayerByName("tiles")
+assert layer.GetSpatialRef().GetAuthorityCode(None) == "32633"
+layer.SetSpatialFilterRect(100, 100, 200, 200)
+assert layer.GetFeatureCount() == 1
+layer.SetSpatialFilter(None)
+feature = layer.GetFeature(1)
+feature["class"] = "edited"
+layer.SetFeature(feature)
+layer.DeleteFeature(2)
+new = ogr.Feature(layer.GetLayerDefn())
+new.SetGeometry(ogr.CreateGeometryFromWkt("POLYGON ((0 0, 9 0, 9 9, 0 0))"))
+layer.CreateFeature(new)
+assert layer.GetFeatureCount() == 3
+print("edited")
+"""
+    if not Path(SYSTEM_PYTHON).exists():
+        pytest.skip("no system Python here")
+    command = [SYSTEM_PYTHON, "-I", "-c", program.replace("PATH", repr(str(closed)))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "No module named 'osgeo'" in done.stderr:
+        pytest.skip("no GDAL for the system Python here")
+    assert done.stdout.strip() == "edited", done.stderr
+    assert done.stderr == ""
+
+
+def test_the_same_run_goes_on(closed: Path) -> None:
+    journal = open_journal(closed)
+    assert journal.state().finished == {0, 1, 2}
+    assert journal.state().skipped_reasons == {"no data": 1}
+    journal.append([row(3)])
+    journal.close("complete")
+    assert table(closed, "SELECT count(*) FROM rtree_tiles_geom") == [(4,)]
+
+
+def test_another_run_is_refused_and_names_the_difference(closed: Path) -> None:
+    with pytest.raises(OutputError, match="different: stride") as caught:
+        open_journal(closed, {**IDENTITY, "stride": 60})
+    assert caught.value.details["changed"] == ["stride"]
+    assert table(closed, "SELECT count(*) FROM tiles") == [(3,)]
+
+
+def test_overwrite_starts_over(closed: Path) -> None:
+    journal = open_journal(closed, {**IDENTITY, "stride": 60}, overwrite=True)
+    assert journal.state().finished == frozenset()
+    journal.append([row(0)])
+    journal.close("complete")
+
+
+def test_a_foreign_file_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "mine.gpkg"
+    path.write_text("precious")
+    with pytest.raises(OutputError, match="not a result of this program"):
+        open_journal(path)
+    assert path.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("out.shp", "GeoPackage"), ("no/such/out.gpkg", "does not exist"), (".", "end in .gpkg")],
+)
+def test_impossible_targets(tmp_path: Path, name: str, words: str) -> None:
+    with pytest.raises(OutputError, match=words):
+        open_journal(tmp_path / name)
+
+
+def test_a_folder_that_cannot_be_written() -> None:
+    target = Path("/proc/out.gpkg")
+    if os.name != "posix" or not target.parent.is_dir():
+        pytest.skip("no /proc here")
+    with pytest.raises(OutputError, match="cannot be written"):
+        open_journal(target)
+
+
+def test_a_failed_run_leaves_no_empty_file(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path / "tiles.gpkg")
+    journal.abandon()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_run_keeps_its_tiles_as_partial(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path / "tiles.gpkg")
+    journal.append([row(0)])
+    journal.abandon()
+    assert table(tmp_path / "tiles.gpkg", "SELECT state FROM mm_run") == [("partial",)]
+
+
+def test_a_crs_that_no_authority_knows(tmp_path: Path) -> None:
+    wkt = CRS.from_proj4("+proj=laea +lat_0=48 +lon_0=11 +datum=WGS84 +units=m").to_wkt()
+    journal = Journal.open(str(tmp_path / "tiles.gpkg"), SPEC, IDENTITY, wkt, RUN)
+    journal.append([row(0)])
+    journal.close("complete")
+    query = "SELECT organization, definition FROM gpkg_spatial_ref_sys WHERE srs_id >= 100000"
+    [(organization, definition)] = table(journal.path, query)
+    assert organization == "NONE"
+    assert CRS.from_wkt(definition) == CRS.from_wkt(wkt)
