@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import textwrap
 from pathlib import Path
 
 from qgis.core import (
     QgsApplication,
     QgsContrastEnhancement,
+    QgsLayerTreeLayer,
     QgsLayoutExporter,
     QgsLayoutItemLabel,
     QgsLayoutItemLegend,
     QgsLayoutItemMap,
     QgsLayoutPoint,
     QgsLayoutSize,
+    QgsMapLayerLegendUtils,
     QgsMultiBandColorRenderer,
     QgsPrintLayout,
     QgsProject,
@@ -22,20 +26,24 @@ from qgis.core import (
     QgsRasterMinMaxOrigin,
     QgsVectorLayer,
 )
+from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtGui import QFont
 
 WIDTH, HEIGHT, LEGEND_WIDTH, MARGIN = 297.0, 170.0, 92.0, 6.0  # mm
+NAME_WIDTH = 34  # characters of a line in the legend
 RGB = ("B04", "B03", "B02")
 
 
 def main() -> int:
     """Draw the map that the command line asks for; 0 when the picture was written."""
     options = _options()
+    QgsApplication.setPrefixPath(os.environ.get("QGIS_PREFIX_PATH", "/usr"), True)
     application = QgsApplication([], False)
     application.initQgis()
     try:
         layers = [_predictions(options.predictions, options.model), _image(options.s2)]
         QgsProject.instance().addMapLayers(layers)
+        QgsProject.instance().setCrs(layers[0].crs())
         result = _export(layers, options.output)
     finally:
         QgsProject.instance().clear()
@@ -81,6 +89,7 @@ def _export(layers: list, output: str) -> int:
     _add_legend(layout, layers[0], picture)
     settings = QgsLayoutExporter.ImageExportSettings()
     settings.dpi = 120
+    settings.exportMetadata = False
     if QgsLayoutExporter(layout).exportToImage(output, settings) != QgsLayoutExporter.Success:
         raise SystemExit(f"The map could not be written to {output}.")
     return 0 if Path(output).stat().st_size else 1
@@ -88,6 +97,9 @@ def _export(layers: list, output: str) -> int:
 
 def _add_map(layout: QgsPrintLayout, layers: list) -> QgsLayoutItemMap:
     item = QgsLayoutItemMap(layout)
+    layout.addLayoutItem(item)
+    # Without a size of its own the item has no aspect ratio, and its extent becomes NaN.
+    item.setRect(0, 0, 1, 1)
     item.attemptMove(QgsLayoutPoint(MARGIN, MARGIN + 10))
     item.attemptResize(QgsLayoutSize(WIDTH - LEGEND_WIDTH - 2 * MARGIN, HEIGHT - 2 * MARGIN - 10))
     item.setCrs(layers[0].crs())
@@ -96,7 +108,6 @@ def _add_map(layout: QgsPrintLayout, layers: list) -> QgsLayoutItemMap:
     extent.scale(1.03)
     item.zoomToExtent(extent)
     item.setFrameEnabled(True)
-    layout.addLayoutItem(item)
     return item
 
 
@@ -113,12 +124,20 @@ def _add_legend(layout: QgsPrintLayout, layer: QgsVectorLayer, picture: QgsLayou
     legend = QgsLayoutItemLegend(layout)
     legend.setAutoUpdateModel(False)
     legend.model().rootGroup().clear()
-    legend.model().rootGroup().addLayer(layer)
+    node = legend.model().rootGroup().addLayer(layer)
+    _wrap_names(legend, node)
     legend.setLinkedMap(picture)
     legend.setLegendFilterByMapEnabled(True)
-    legend.setWrapString("|")
     legend.attemptMove(QgsLayoutPoint(WIDTH - LEGEND_WIDTH, MARGIN + 10))
     layout.addLayoutItem(legend)
+
+
+def _wrap_names(legend: QgsLayoutItemLegend, node: QgsLayerTreeLayer) -> None:
+    legend.setWrapString("|")
+    for position, item in enumerate(legend.model().layerLegendNodes(node)):
+        name = "|".join(textwrap.wrap(item.data(Qt.ItemDataRole.DisplayRole), NAME_WIDTH))
+        QgsMapLayerLegendUtils.setLegendNodeUserLabel(node, position, name)
+    legend.model().refreshLayerLegend(node)
 
 
 if __name__ == "__main__":
