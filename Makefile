@@ -3,7 +3,7 @@ SHELL := /bin/bash
 QGIS_RUN := source tools/env.sh && qgis_env XDG_RUNTIME_DIR="$$(runtime_dir)"
 DEV_PROFILES := build/dev/profiles
 
-.PHONY: help setup demo test test-engine test-qgis lint bench package plugin dev sample-model clean
+.PHONY: help setup demo test test-engine test-qgis lint package plugin dev sample-model clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s $$'\t'
@@ -31,9 +31,6 @@ lint: setup  ## ruff and mypy
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-
-bench: setup  ## the engine's speed on the sample scene
-	.venv/bin/python tools/bench.py
 
 package:  ## the installable zip in dist/
 	@/usr/bin/python3 tools/build_plugin.py zip

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import re
 import signal
 import sys
 import threading
@@ -13,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from .contract.channels import S1_BANDS, S2_BANDS
-from .contract.errors import InternalError, JobError, MultimodalError
+from .contract.errors import CancelledError, InternalError, JobError, MultimodalError
 from .contract.job import PRECISIONS, ClassifyJob, RasterSource
 from .contract.spec import ModelSpec, default_spec, read_spec
 from .contract.version import version
 
+_WKT = re.compile(r"\s*(MULTI)?[A-Z]+\s*[ZM]*\s*(\(.*\)|EMPTY)\s*", re.I | re.S)
 EXIT_OK, EXIT_ERROR, EXIT_CANCELLED = 0, 2, 130
 
 Result = dict[str, Any]
@@ -28,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         code, result = options.run(options)
+    except KeyboardInterrupt:
+        return _explain(CancelledError("Cancelled. Finished tiles are kept."), options)
     except MultimodalError as problem:
         return _explain(problem, options)
     except Exception as problem:  # noqa: BLE001  # a user gets words, a developer --debug
@@ -45,7 +50,7 @@ def _explain(problem: MultimodalError, options: argparse.Namespace) -> int:
     print(f"Error: {problem.message}", file=sys.stderr)
     if options.json:
         print(json.dumps({"error": problem.to_dict()}, default=str), flush=True)
-    return EXIT_ERROR
+    return EXIT_CANCELLED if isinstance(problem, CancelledError) else EXIT_ERROR
 
 
 def _classify(options: argparse.Namespace) -> tuple[int, Result]:
@@ -170,7 +175,7 @@ def _extent_wkt(extent: Sequence[float] | None) -> str | None:
     if extent is None:
         return None
     west, south, east, north = extent
-    if west >= east or south >= north:
+    if not (-math.inf < west < east < math.inf and -math.inf < south < north < math.inf):
         raise JobError("The extent is XMIN YMIN XMAX YMAX, in the CRS of Sentinel-2.")
     ring = ((west, south), (east, south), (east, north), (west, north), (west, south))
     return f"POLYGON (({', '.join(f'{x!r} {y!r}' for x, y in ring)}))"
@@ -178,13 +183,18 @@ def _extent_wkt(extent: Sequence[float] | None) -> str | None:
 
 def _aoi_wkt(text: str | None) -> str | None:
     """Return WKT as it is, or the union of the polygons of a GeoJSON file."""
-    if text is None or not Path(text).is_file():
+    if text is None or _WKT.fullmatch(text):
         return text
     import shapely
 
     try:
         areas = shapely.from_geojson(Path(text).read_text(encoding="utf-8"))
-    except (OSError, ValueError, shapely.errors.GEOSException) as problem:
+    except OSError as problem:
+        raise JobError(
+            f"'{text[:200]}' is neither WKT nor a file that can be read ({problem.strerror}). The "
+            "area of interest is WKT or a GeoJSON file, in the CRS of Sentinel-2."
+        ) from problem
+    except (ValueError, shapely.errors.GEOSException) as problem:
         raise JobError(
             f"'{text}' is no GeoJSON with polygons ({problem}). The area of interest is WKT or a "
             "GeoJSON file, in the CRS of Sentinel-2."

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from .checkpoint import from_pretrained
-from .contract.errors import ModelFolderError
+from .contract.errors import CancelledError, ModelFolderError
 from .contract.job import ClassifyJob, fingerprint, without_credentials
 from .contract.messages import Log, Message, Phase, Plan, Progress, Rows
 from .contract.result import OK, RunSummary, TileResult
@@ -28,8 +28,8 @@ from .inference import (
     describe_device,
 )
 from .model import MultiModalModel
-from .predictions import Journal
-from .predictions.journal import check_target
+from .predictions import Journal, JournalState
+from .predictions.journal import check_target, held_state
 from .scene import Batch, Scene, Tile, open_scene
 
 NOT_FINITE = "skipped: not finite"
@@ -94,44 +94,61 @@ class _Run:
             for warning in scene.warnings:
                 self.emit(Log("warning", warning))
             tiles = scene.select(self.job.extent_wkt, self.job.aoi_wkt)
-            run = {
-                "device": self.device, "precision": PRECISION, "versions": _versions(),
-                "parameters": _shown(self.job),
-            }  # fmt: skip
-            journal = Journal.open(
-                self.job.output, spec, identity, scene.crs_wkt, run, overwrite=self.job.overwrite
-            )
-            try:
-                state = self._fill(journal, scene, tiles, device)
-            except BaseException:
-                journal.abandon()
-                raise
-            return self._finish(journal, scene, tiles, state)
+            held = held_state(self.job.output, self.job.overwrite)
+            todo = [tile for tile in tiles if held is None or tile.tile_id not in held.finished]
+            size = self.job.batch_size or default_batch_size(device)
+            self.emit(Plan(len(tiles), len(todo), scene.crs_wkt, self.device, PRECISION, size))
+            if held is not None and held.state == "complete" and not todo:
+                return self._summary(scene, tiles, held, held.state)
+            predictor = self._predictor(device, size) if todo else None
+            return self._write(scene, tiles, todo, predictor, spec, identity)
+
+    def _predictor(self, device: torch.device, size: int) -> Predictor | None:
+        """Load the model before the output is touched; None where the run was cancelled."""
+        if self.is_cancelled():
+            return None
+        self.emit(Phase("model", "Loading the model"))
+        return Predictor(self.models.get(self.job.model, device), device, size, self._tell_shrink)
+
+    def _write(
+        self, scene: Scene, tiles: Sequence[Tile], todo: Sequence[Tile],
+        predictor: Predictor | None, spec: ModelSpec, identity: dict[str, object],
+    ) -> RunSummary:  # fmt: skip
+        if todo and self.is_cancelled() and self.job.overwrite and Path(self.job.output).exists():
+            raise CancelledError("Cancelled before the first tile; the existing file is unchanged.")
+        run = {
+            "device": self.device, "precision": PRECISION, "versions": _versions(),
+            "parameters": _shown(self.job),
+        }  # fmt: skip
+        journal = Journal.open(
+            self.job.output, spec, identity, scene.crs_wkt, run, overwrite=self.job.overwrite
+        )
+        try:
+            if predictor is not None:
+                self._fill(journal, scene, tiles, todo, predictor)
+            self.emit(Phase("finish", "Closing the result"))
+            held = journal.state()
+        except BaseException:
+            journal.abandon()
+            raise
+        state = "complete" if self.done_now == len(todo) else "partial"
+        summary = self._summary(scene, tiles, held, state)
+        journal.close(state, scene.warnings)
+        return summary
 
     def _fill(
-        self, journal: Journal, scene: Scene, tiles: Sequence[Tile], device: torch.device
-    ) -> str:
-        """Classify the tiles that are not in the journal yet; returns the run's state."""
-        finished = journal.state().finished
-        todo = [tile for tile in tiles if tile.tile_id not in finished]
-        size = self.job.batch_size or default_batch_size(device)
-        self.emit(Plan(len(tiles), len(todo), scene.crs_wkt, self.device, PRECISION, size))
-        if not todo:
-            return "complete"
-        if self.is_cancelled():
-            return "partial"
-        self.emit(Phase("model", "Loading the model"))
-        model = self.models.get(self.job.model, device)
-        predictor = Predictor(model, device, size, self._tell_shrink)
+        self, journal: Journal, scene: Scene, tiles: Sequence[Tile], todo: Sequence[Tile],
+        predictor: Predictor,
+    ) -> None:  # fmt: skip
+        """Classify tiles batch by batch, each one committed before it is told."""
         self.emit(Phase("classify", f"Classifying {len(todo)} tiles on {self.device}"))
         self.started = time.monotonic()
-        batches = scene.batches(todo, size, self.job.min_valid, self.is_cancelled)
+        batches = scene.batches(todo, predictor.limit, self.job.min_valid, self.is_cancelled)
         with closing(batches):  # type: ignore[type-var]  # a generator
             for batch in batches:
                 self._classify_batch(batch, predictor, scene, journal, len(tiles), len(todo))
                 if self.is_cancelled():
                     break
-        return "complete" if self.done_now == len(todo) else "partial"
 
     def _classify_batch(
         self, batch: Batch, predictor: Predictor, scene: Scene, journal: Journal,
@@ -146,19 +163,15 @@ class _Run:
         done = total - todo + self.done_now
         self.emit(Progress(done, total, rate, (todo - self.done_now) / rate))
 
-    def _finish(
-        self, journal: Journal, scene: Scene, tiles: Sequence[Tile], state: str
+    def _summary(
+        self, scene: Scene, tiles: Sequence[Tile], held: JournalState, state: str
     ) -> RunSummary:
-        self.emit(Phase("finish", "Closing the result"))
         seconds = time.monotonic() - self.started
-        held = journal.state()
-        journal.close(state, scene.warnings)
-        skipped = sum(held.skipped_reasons.values())
         return RunSummary(
             output=self.job.output, tiles=len(tiles), classified=held.classified,
-            skipped=skipped, device=self.device, precision=PRECISION, seconds=seconds,
-            tiles_per_second=self.done_now / seconds if seconds > 0 else 0.0, state=state,
-            skipped_reasons=dict(held.skipped_reasons), warnings=scene.warnings,
+            skipped=sum(held.skipped_reasons.values()), device=self.device, precision=PRECISION,
+            seconds=seconds, tiles_per_second=self.done_now / seconds if seconds > 0 else 0.0,
+            state=state, skipped_reasons=dict(held.skipped_reasons), warnings=scene.warnings,
         )  # fmt: skip
 
     def _tell_shrink(self, limit: int) -> None:

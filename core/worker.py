@@ -30,6 +30,8 @@ from .contract.version import version
 def main() -> int:
     """Serve jobs until stdin is closed or a Shutdown comes."""
     output = _take_stdout()
+    # Windows would read it in the code page of the machine, and stop at a byte it does not know.
+    sys.stdin.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is QGIS's to answer
     # Heavy imports here, on the main thread and before stdin is read: on Windows they deadlock
     # beside a thread that waits on a pipe.
@@ -65,6 +67,14 @@ class _Server:
 
     def listen(self, lines: TextIO) -> None:
         """Take messages until stdin is closed, which cancels what runs."""
+        try:
+            self._listen(lines)
+        finally:
+            # Whatever ended the listening: without it the process would stay as an orphan.
+            self._closing.set()
+            self._jobs.put(None)
+
+    def _listen(self, lines: TextIO) -> None:
         for line in lines:
             try:
                 job, message = decode(line)
@@ -76,9 +86,7 @@ class _Server:
             elif isinstance(message, Cancel):
                 self._cancelled.add(job)
             elif isinstance(message, Shutdown):
-                break
-        self._closing.set()
-        self._jobs.put(None)
+                return
 
     def serve(self) -> None:
         """Run jobs one after the other."""

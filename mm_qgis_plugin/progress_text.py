@@ -26,21 +26,23 @@ def progress_text(progress: Progress) -> str:
 
 def summary_text(summary: RunSummary) -> str:
     """Return how the run ended."""
-    text = tr("{} tiles classified, {} skipped, {:.1f} tiles/s on {} ({}), {}").format(
+    text = tr("{} tiles classified, {} skipped in {}: {:.1f} tiles/s on {} ({})").format(
         summary.classified,
         summary.skipped,
+        duration_text(summary.seconds),
         summary.tiles_per_second,
         summary.device,
         summary.precision,
-        duration_text(summary.seconds),
     )
     reasons = ", ".join(f"{count} x {why}" for why, count in summary.skipped_reasons.items())
     return text + tr(". Skipped: {}").format(reasons) if reasons else text
 
 
 def duration_text(seconds: float) -> str:
-    """Return seconds as ``12 s``, ``3 min 20 s`` or ``2 h 05 min``."""
-    whole = max(0, round(seconds))
+    """Return seconds as ``0.4 s``, ``12 s``, ``3 min 20 s`` or ``2 h 05 min``."""
+    if seconds < 1:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:

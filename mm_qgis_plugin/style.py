@@ -7,6 +7,7 @@ from typing import ClassVar
 from qgis.core import QgsMapLayer, QgsProcessingLayerPostProcessorInterface, QgsVectorLayer
 from qgis.PyQt.QtXml import QDomDocument
 
+from .about import tr
 from .core.contract.errors import InternalError, OutputError
 from .core.contract.qml import result_style_qml
 from .core.contract.spec import ModelSpec
@@ -21,7 +22,7 @@ def apply_style(layer: QgsVectorLayer, spec: ModelSpec) -> None:
     document.setContent(result_style_qml(spec))
     done, problem = layer.importNamedStyle(document, QgsMapLayer.StyleCategory.AllStyleCategories)
     if not done:
-        raise InternalError(f"QGIS did not accept the style of the result: {problem}")
+        raise InternalError(tr("QGIS did not accept the style of the result: {}").format(problem))
     layer.triggerRepaint()
 
 
@@ -31,7 +32,7 @@ def save_default_style(source: str, spec: ModelSpec) -> None:
         return
     layer = QgsVectorLayer(source, "result", "ogr")
     if not layer.isValid():
-        raise OutputError(f"The result '{source}' was written but cannot be opened.")
+        raise OutputError(tr("The result '{}' was written but cannot be opened.").format(source))
     apply_style(layer, spec)
     layer.saveStyleToDatabase(_STYLE_NAME, _STYLE_DESCRIPTION, True, "")
 

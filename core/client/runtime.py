@@ -39,7 +39,7 @@ def find_worker_python(configured: str | None, managed_root: Path) -> Path:
     if managed.is_file():
         return _checked(managed)
     own = host_python()
-    if own is not None and not missing_packages(own):
+    if own is not None and _serves(own):
         return own
     raise RuntimeMissingError(
         "No Python with torch, transformers and rasterio was found for the worker. Use 'Set up "
@@ -90,7 +90,7 @@ def missing_packages(python: Path) -> tuple[str, ...]:
     try:
         done = subprocess.run(
             [str(python), "-I", "-c", program], env=child_environment(os.environ),
-            capture_output=True, text=True, timeout=CHECK_SECONDS, check=False,
+            capture_output=True, text=True, errors="replace", timeout=CHECK_SECONDS, check=False,
             **hidden_window(),
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as problem:
@@ -140,6 +140,14 @@ def hidden_window() -> dict[str, Any]:
     if _IS_WINDOWS:
         return {"creationflags": subprocess.CREATE_NO_WINDOW}  # type: ignore[attr-defined]
     return {}
+
+
+def _serves(python: Path) -> bool:
+    """Return whether an interpreter that nobody named has all packages."""
+    try:
+        return not missing_packages(python)
+    except RuntimeMissingError:
+        return False  # too old, as QGIS's may be: the caller says what to do
 
 
 def _checked(python: Path) -> Path:

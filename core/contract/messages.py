@@ -126,7 +126,7 @@ def decode(line: str) -> tuple[str, Message]:
     """Return (job, message); anything that is not a message is a :class:`ProtocolError`."""
     try:
         data = as_object(json.loads(line), ProtocolError, "A message")
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise ProtocolError(f"A message is not JSON: {line[:200]!r}") from problem
     name = take(data, "type", str, ProtocolError, "message")
     job = take(data, "job", str, ProtocolError, "message")

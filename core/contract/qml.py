@@ -18,7 +18,8 @@ NO_CLASS_LABEL = "No class over its threshold"
 SKIPPED_LABEL = "Skipped"
 
 _DOCTYPE = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
-_OPACITY = '35 + 65 * "confidence"'
+# Per cent. Never quite opaque: the image below is what a reader checks the class against.
+_OPACITY = '20 + 60 * "confidence"'
 _IS_OK = f"\"status\" = '{OK}'"
 _TOP = 3
 # Rule keys must be unique and should not change from run to run.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -80,19 +81,16 @@ class Journal:
         """
         target = Path(path)
         check_target(path, identity, overwrite)
+        is_new = overwrite or not target.exists()
         with _explained(target):
-            if overwrite:
-                _remove(target)
-            is_new = not target.exists()
             if is_new:
-                package = schema.create(target, spec, crs_wkt)
-            else:
-                package = GeoPackage(target)
+                _create(target, spec, crs_wkt, identity, run)
+            package = GeoPackage(target)
+            package.connection.execute("PRAGMA synchronous = FULL")
+            if not is_new:
                 schema.start_again(package)
-                package.connection.execute("PRAGMA synchronous = FULL")
-            journal = cls(target, package, spec, is_new)
-            journal._write_run(identity, run)
-            return journal
+                _write_run(package.connection, spec, identity, run)
+            return cls(target, package, spec, is_new)
 
     def state(self) -> JournalState:
         """Return what the file holds."""
@@ -120,25 +118,19 @@ class Journal:
         self._package.connection.close()
         _remove(self.path)
 
-    def _write_run(self, identity: Mapping[str, Any], run: Mapping[str, Any]) -> None:
-        values = {
-            "fingerprint": fingerprint_digest(identity),
-            "identity": json.dumps(identity),
-            "spec": json.dumps(self._spec.to_dict()),
-            "state": "running",
-            "started": _now(),
-            **{key: v if isinstance(v, str) else json.dumps(v) for key, v in run.items()},
-        }
-        columns, marks = ", ".join(values), ", ".join("?" * len(values))
-        with self._package.connection as connection:
-            connection.execute(f"DELETE FROM {RUN_TABLE}")
-            statement = f"INSERT INTO {RUN_TABLE} ({columns}) VALUES ({marks})"
-            connection.execute(statement, tuple(values.values()))
-
     def _update_run(self, **values: str) -> None:
         assignments = ", ".join(f"{key} = ?" for key in values)
         with self._package.connection as connection:
             connection.execute(f"UPDATE {RUN_TABLE} SET {assignments}", tuple(values.values()))
+
+
+def held_state(path: str, overwrite: bool) -> JournalState | None:
+    """Return what a file that :func:`check_target` passed holds; None where a run starts anew."""
+    target = Path(path)
+    if overwrite or not target.exists():
+        return None
+    with _explained(target), closing(sqlite3.connect(target)) as connection:
+        return read_state(connection)
 
 
 def read_state(connection: sqlite3.Connection) -> JournalState:
@@ -159,18 +151,71 @@ def read_state(connection: sqlite3.Connection) -> JournalState:
 
 
 def existing_identity(path: Path) -> Mapping[str, Any] | None:
-    """Return the fingerprint of the run that wrote ``path``, None where it is not ours."""
+    """Return the fingerprint of the run that wrote ``path``, None where it is not ours.
+
+    Raises:
+        OutputError: another program holds the file, or the disk does not give it.
+    """
+    # Not read-only: a process killed inside a commit leaves a rollback journal, and only who
+    # may write can play it back and read the file.
+    with _explained(path), closing(sqlite3.connect(path)) as connection:
+        try:
+            ours = "SELECT 1 FROM sqlite_master WHERE name = ?"
+            if connection.execute(ours, (RUN_TABLE,)).fetchone() is None:
+                return None
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:
+            return None  # not a database at all
+        return _identity_in(connection)
+
+
+def _identity_in(connection: sqlite3.Connection) -> Mapping[str, Any] | None:
+    columns = [name for _, name, *_ in connection.execute(f"PRAGMA table_info({RUN_TABLE})")]
+    row = connection.execute(f"SELECT * FROM {RUN_TABLE}").fetchone()
     try:
-        connection = sqlite3.connect(f"file:{path.resolve().as_posix()}?mode=ro", uri=True)
-    except sqlite3.Error:
+        identity = json.loads(dict(zip(columns, row or ()))["identity"])
+    except (KeyError, TypeError, ValueError):
         return None
+    return identity if isinstance(identity, dict) else None
+
+
+def _create(
+    target: Path, spec: ModelSpec, crs_wkt: str, identity: Mapping[str, Any], run: Mapping[str, Any]
+) -> None:
+    """Put an empty file of this run in place. What was there stays until the new one is whole."""
+    fresh = target.with_name(f".{target.stem}.new{SUFFIX}")
+    _remove(fresh)
     try:
-        row = connection.execute(f"SELECT identity FROM {RUN_TABLE}").fetchone()
-        return json.loads(row[0]) if row else None
-    except (sqlite3.Error, ValueError):
-        return None
+        package = schema.create(fresh, spec, crs_wkt)
+        with closing(package.connection) as connection:
+            _write_run(connection, spec, identity, run)
+        # The rollback journal of an old file must not be played back into the new one.
+        _remove(target)
+        os.replace(fresh, target)
     finally:
-        connection.close()
+        _remove(fresh)
+
+
+def _write_run(
+    connection: sqlite3.Connection,
+    spec: ModelSpec,
+    identity: Mapping[str, Any],
+    run: Mapping[str, Any],
+) -> None:
+    values = {
+        "fingerprint": fingerprint_digest(identity),
+        "identity": json.dumps(identity),
+        "spec": json.dumps(spec.to_dict()),
+        "state": "running",
+        "started": _now(),
+        **{key: v if isinstance(v, str) else json.dumps(v) for key, v in run.items()},
+    }
+    columns, marks = ", ".join(values), ", ".join("?" * len(values))
+    with connection:
+        connection.execute(f"DELETE FROM {RUN_TABLE}")
+        statement = f"INSERT INTO {RUN_TABLE} ({columns}) VALUES ({marks})"
+        connection.execute(statement, tuple(values.values()))
 
 
 def _check_same_run(target: Path, identity: Mapping[str, Any]) -> None:

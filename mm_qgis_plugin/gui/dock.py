@@ -36,6 +36,8 @@ from .widgets import choice, form
 
 _LATER = "later.gpkg"
 _WAIT_MILLISECONDS = 3000
+_BAR_LENGTH = 70
+_BAR_SECONDS = 15
 
 
 class ClassifyDock(QgsDockWidget):
@@ -168,7 +170,7 @@ class ClassifyDock(QgsDockWidget):
     def _tell_end(self, kind: str, text: str) -> None:
         self.panel.say(kind, text)
         level = Qgis.MessageLevel.Success if kind == status.SUCCESS else Qgis.MessageLevel.Warning
-        self._iface.messageBar().pushMessage(display_name(), text, level)
+        self._push(text, level)
         QgsMessageLog.logMessage(text, LOG_TAG, Qgis.MessageLevel.Info)
 
     def _tell_error(self, problem: MultimodalError) -> None:
@@ -176,10 +178,16 @@ class ClassifyDock(QgsDockWidget):
         kind = status.WARNING if cancelled else status.ERROR
         self.panel.say(kind, problem.message, *self._remedy(problem))
         level = Qgis.MessageLevel.Warning if cancelled else Qgis.MessageLevel.Critical
-        first_line = problem.message.splitlines()[0]
-        self._iface.messageBar().pushMessage(display_name(), first_line, level)
+        self._push(problem.message, level)
         details = str(problem.details.get("traceback", ""))
         QgsMessageLog.logMessage(f"{problem.message}\n{details}".strip(), LOG_TAG, level)
+
+    def _push(self, text: str, level: Qgis.MessageLevel) -> None:
+        """Show the first words in the message bar, which cuts longer texts off."""
+        short = text.splitlines()[0]
+        if len(short) > _BAR_LENGTH:
+            short = short[:_BAR_LENGTH].rsplit(" ", 1)[0] + " ..."
+        self._iface.messageBar().pushMessage(display_name(), short, text, level, _BAR_SECONDS)
 
     def _remedy(self, problem: MultimodalError) -> tuple:
         if isinstance(problem, RuntimeMissingError):
@@ -207,6 +215,7 @@ class ClassifyDock(QgsDockWidget):
         for sensor, label in SENSORS.items():
             rows.addRow(label, self.rasters.combos[sensor])
         rows.addRow(tr("Model folder"), self.model)
+        rows.addRow(self.model.summary)
         rows.addRow(tr("Area"), self.area)
         rows.addRow(tr("Output"), self.output)
         rows.addRow(tr("Device"), self.device)

@@ -11,11 +11,11 @@ from ..core.contract.errors import JobError, MultimodalError
 from ..core.contract.spec import ModelSpec, read_spec
 from .widgets import note
 
-_SHOWN_METRICS = 3
+_SHORT = 60  # characters of a licence that fit on a line of the dock
 
 
 class ModelWidget(QWidget):
-    """A folder chooser, a button for the sample model, and a summary of the model."""
+    """A folder chooser with a button for the sample model; ``summary`` is laid out by the dock."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,39 +50,63 @@ class ModelWidget(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(row)
-        layout.addWidget(self.summary)
 
     def _use_sample(self) -> None:
         self.folder.setFilePath(str(settings.sample_model()))
 
     def _show(self) -> None:
-        if not self.path():
-            self.summary.setText("")
-            return
+        self.summary.setToolTip("")
+        self.summary.setVisible(bool(self.path()))
         try:
-            self.summary.setText(describe(self.spec()))
+            spec = self.spec()
         except MultimodalError as problem:
             self.summary.setText(problem.message)
+            return
+        self.summary.setText(describe(spec))
+        self.summary.setToolTip(describe_at_length(spec))
 
 
 def describe(spec: ModelSpec) -> str:
-    """Return classes, channels, metrics and licence of a model in four short lines."""
+    """Return purpose, classes, channels, scores and licence of a model in a few short lines."""
     kind = tr("several per tile") if spec.task == "multilabel" else tr("one per tile")
     calibrated = tr("calibrated") if spec.calibrated else tr("not calibrated")
+    purpose = str(spec.provenance.get("purpose", ""))
     lines = [
+        purpose[:1].upper() + purpose[1:],
         tr("{} classes, {}; probabilities {}").format(len(spec.classes), kind, calibrated),
-        tr("Sentinel-2: {}").format(" ".join(spec.s2_names)),
-        tr("Sentinel-1: {}").format(" ".join(spec.s1_names)),
+        tr("Needs {} Sentinel-2 channels and {}").format(len(spec.s2), ", ".join(spec.s1_names)),
+        _scores(spec),
+        tr("Licence: {}").format(_short(spec.license) or tr("not stated")),
     ]
-    purpose = spec.provenance.get("purpose")
-    if isinstance(purpose, str):
-        lines.insert(0, purpose[:1].upper() + purpose[1:])
-    metrics = [
-        f"{key.replace('_', ' ')} {number:.2f}"
-        for key, number in spec.metrics.items()
-        if isinstance(number, float)
-    ]
-    if metrics:
-        lines.append(tr("Scores: {}").format(", ".join(metrics[:_SHOWN_METRICS])))
-    lines.append(tr("Licence: {}").format(spec.license or tr("not stated")))
-    return "\n".join(lines)
+    return "\n".join(filter(None, lines))
+
+
+def describe_at_length(spec: ModelSpec) -> str:
+    """Return what :func:`describe` had to leave out."""
+    channels = f"{', '.join(spec.s2_names)}; {', '.join(spec.s1_names)}"
+    metrics = ", ".join(f"{key}: {value}" for key, value in spec.metrics.items())
+    return "\n".join(
+        (
+            tr("Channels: {}").format(channels),
+            tr("Classes: {}").format("; ".join(spec.class_names)),
+            tr("Metrics: {}").format(metrics or tr("none")),
+            tr("Licence: {}").format(spec.license or tr("not stated")),
+        )
+    )
+
+
+def _scores(spec: ModelSpec) -> str:
+    """Average precision beside what chance would give, where the model folder tells."""
+    parts = []
+    for average in ("micro", "macro"):
+        score, chance = (spec.metrics.get(f"{average}_{key}") for key in ("ap", "prevalence"))
+        if isinstance(score, float):
+            text = tr("{} AP {:.2f}").format(average, score)
+            parts.append(
+                text + (tr(" (chance {:.2f})").format(chance) if isinstance(chance, float) else "")
+            )
+    return tr("Scores: {}").format(", ".join(parts)) if parts else ""
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHORT else text.split("(")[0].strip()[:_SHORT]

@@ -87,14 +87,12 @@ class ClassifyAlgorithm(QgsProcessingAlgorithm):
         self, parameters: dict, context: QgsProcessingContext
     ) -> tuple[bool, str]:
         """Return whether the values fit together, and what to do where they do not."""
-        accepted, message = super().checkParameterValues(parameters, context)
-        if not accepted:
-            return accepted, message
         try:
             read_spec(JobReader(self, parameters, context).checked().model)
         except MultimodalError as problem:
             return False, problem.message
-        return True, ""
+        # QGIS's own check last: it says no more than "Incorrect parameter value".
+        return super().checkParameterValues(parameters, context)
 
     def prepareAlgorithm(
         self, parameters: dict, context: QgsProcessingContext, feedback: QgsProcessingFeedback

@@ -29,7 +29,10 @@ pytestmark = [
 def display() -> Iterator[str]:
     read_end, write_end = os.pipe()
     process = subprocess.Popen(
-        [str(XVFB), "-displayfd", str(write_end), "-screen", "0", "1400x900x24", "-nolisten", "tcp"],
+        [
+            str(XVFB), "-displayfd", str(write_end), "-screen", "0", "1400x900x24",
+            "-nolisten", "tcp",
+        ],
         pass_fds=[write_end], stderr=subprocess.DEVNULL,
     )  # fmt: skip
     os.close(write_end)
@@ -55,9 +58,7 @@ def profiles(tmp_path: Path) -> Path:
     return tmp_path / "qgis"
 
 
-def test_dock_from_two_layers_to_a_styled_map(
-    display: str, profiles: Path, tmp_path: Path
-) -> None:
+def test_dock_from_two_layers_to_a_styled_map(display: str, profiles: Path, tmp_path: Path) -> None:
     PICTURES.mkdir(parents=True, exist_ok=True)
     order = {
         "s2": f"{SCENE}_S2_12band_10m.tif",

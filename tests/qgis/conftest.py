@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sqlite3
+import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 
@@ -82,10 +86,90 @@ def _clean_settings() -> Iterator[None]:
 @pytest.fixture
 def provider(qgis_app, qgis_processing) -> Iterator[object]:
     """The provider in the registry, so that ``multimodal:classify`` is known."""
-    from mm_qgis_plugin.processing.provider import MultimodalProvider
     from qgis.core import QgsApplication
+
+    from mm_qgis_plugin.processing.provider import MultimodalProvider
 
     added = MultimodalProvider()
     assert QgsApplication.processingRegistry().addProvider(added)
     yield added
     QgsApplication.processingRegistry().removeProvider(added)
+
+
+@pytest.fixture(scope="session")
+def probability_names(model_folder: str) -> list[str]:
+    from mm_qgis_plugin.core.contract.spec import read_spec
+
+    return [f"p_{item.slug}" for item in read_spec(model_folder).classes]
+
+
+@pytest.fixture(scope="session")
+def cli_tiles(
+    tmp_path_factory: pytest.TempPathFactory, s2_path: str, s1_path: str, model_folder: str,
+    probability_names: list[str],
+) -> dict[int, tuple]:  # fmt: skip
+    """{tile id: (status, probabilities)} of the held scene, as the command line finds them."""
+    output = tmp_path_factory.mktemp("cli") / "cli.gpkg"
+    subprocess.run(
+        [
+            str(WORKER_PYTHON), "-I", "-m", "multimodal.cli", "classify", "--quiet",
+            "--s2", s2_path, "--s1", s1_path, "--model", model_folder, "--device", "cpu",
+            "--output", str(output),
+        ],
+        check=True, capture_output=True, timeout=200,
+    )  # fmt: skip
+    columns = ", ".join(probability_names)
+    with closing(sqlite3.connect(output)) as connection:
+        rows = connection.execute(f"SELECT tile_id, status, {columns} FROM tiles").fetchall()
+    return {row[0]: (row[1], row[2:]) for row in rows}
+
+
+@pytest.fixture(scope="session")
+def assert_same_tiles(cli_tiles: dict[int, tuple], probability_names: list[str]) -> Callable:
+    """Compare the features of a layer with what the command line found."""
+
+    def check(layer) -> None:
+        seen = {f["tile_id"]: f for f in layer.getFeatures()}
+        assert seen.keys() == cli_tiles.keys()
+        for tile_id, (status, probabilities) in cli_tiles.items():
+            assert seen[tile_id]["status"] == status
+            if status == "ok":
+                values = [seen[tile_id][name] for name in probability_names]
+                assert values == pytest.approx(probabilities, abs=1e-5)
+
+    return check
+
+
+@pytest.fixture
+def fake_worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Put a misbehaving worker in the place of the real one: ``fake_worker("crash")``."""
+    from mm_qgis_plugin import task, worker
+    from mm_qgis_plugin.processing import classify_algorithm
+
+    script = ROOT / "tests" / "fake_workers" / "misbehave.py"
+    session = worker.SessionWorker()
+
+    def install(mode: str) -> None:
+        command = [sys.executable, str(script), mode]
+        monkeypatch.setattr(worker, "worker_command", lambda python, main: command)
+        for module in (task, classify_algorithm):
+            monkeypatch.setattr(module, "session_worker", lambda: session)
+
+    yield install
+    session.close()
+
+
+def spin_until(condition: Callable[[], object], seconds: float = 120.0) -> None:
+    """Let Qt live until ``condition`` holds."""
+    from qgis.PyQt.QtCore import QCoreApplication
+
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        QCoreApplication.processEvents()
+        time.sleep(0.005)
+
+
+@pytest.fixture(name="spin_until")
+def _spin_until() -> Callable:
+    return spin_until

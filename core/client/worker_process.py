@@ -1,0 +1,204 @@
+"""One worker process: its pipes, a thread for each of them, and its end."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import IO, Any
+
+from ..contract.errors import CancelledError, ProtocolError, WorkerCrashedError
+from ..contract.messages import Message, Shutdown, decode, encode
+
+CLOSE_SECONDS = 1.0
+_JOIN_SECONDS = 0.05
+_KEPT_LINES = 60
+_MAX_LINE = 16 * 2**20
+_IS_WINDOWS = sys.platform == "win32"
+
+
+class WorkerProcess:
+    """The process, with a thread each for stdin, stdout and stderr."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.is_idle = False
+        self._is_ended_by_us = False
+        self._orders: queue.Queue[bytes | None] = queue.Queue()
+        self._lines: queue.Queue[str | None] = queue.Queue(maxsize=1000)
+        self._said: deque[str] = deque(maxlen=_KEPT_LINES)
+        try:
+            self._popen = subprocess.Popen(
+                command, env=dict(environment), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, **_own_group(),
+            )  # fmt: skip
+        except OSError as problem:
+            raise WorkerCrashedError(
+                f"The worker cannot be started ({problem}): check the worker's Python under "
+                "Advanced.",
+                command=list(command),
+            ) from problem
+        self._threads = [
+            threading.Thread(target=target, args=(stream,), daemon=True)
+            for target, stream in (
+                (self._read_stdout, self._popen.stdout),
+                (self._read_stderr, self._popen.stderr),
+                (self._write_stdin, self._popen.stdin),
+            )
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._popen.poll() is None
+
+    def send(self, message: Message, job: str) -> None:
+        """Send a message; a broken pipe shows in :meth:`receive` as the end of the process."""
+        self._orders.put((encode(message, job) + "\n").encode())
+
+    def receive(self, seconds: float, job: str = "") -> Message | None:
+        """Return the next message of ``job`` (or of none), None when nothing came in time.
+
+        Raises:
+            WorkerCrashedError: the process has ended.
+            CancelledError: it was ended from this side, by another thread.
+            ProtocolError: an answer to ``job`` is not what the contract says.
+        """
+        try:
+            line = self._lines.get(timeout=seconds)
+        except queue.Empty:
+            if self._is_ended_by_us:
+                raise self._ended() from None
+            return None
+        if line is None:
+            raise self._ended() if self._is_ended_by_us else self._crash()
+        try:
+            owner, message = decode(line)
+        except ProtocolError as problem:
+            self._said.append(line[:500])
+            if job and job in line:  # nobody prints this number but the protocol
+                raise ProtocolError(
+                    f"The worker gave an answer that is not understood ({problem.message}). "
+                    f"Restart QGIS after an upgrade.{self.quoted()}"
+                ) from problem
+            return None
+        return message if owner in ("", job) else None
+
+    def quoted(self) -> str:
+        """Return the end of what the worker printed, ready to follow a sentence."""
+        said = [line for line in self._said if line.strip()]
+        return " It printed last:\n" + "\n".join(said[-15:]) if said else ""
+
+    def end(self) -> None:
+        """Ask the process to end, then kill it."""
+        self._is_ended_by_us = True
+        if self.is_alive:
+            self.send(Shutdown(), "")
+            try:
+                self._popen.wait(CLOSE_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._said.append("(killed: it did not end when asked to)")
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill the process with its children, and close the pipes."""
+        self._is_ended_by_us = True
+        if self.is_alive:
+            _kill_group(self._popen)
+        self._popen.wait()
+        self._orders.put(None)
+        # A reader may wait for room: nobody reads any more.
+        while any(thread.is_alive() for thread in self._threads):
+            _drain(self._lines)
+            for thread in self._threads:
+                thread.join(_JOIN_SECONDS)
+        for stream in (self._popen.stdin, self._popen.stdout, self._popen.stderr):
+            if stream is not None:
+                _close(stream)
+
+    def _read_stdout(self, stream: IO[bytes]) -> None:
+        while line := stream.readline(_MAX_LINE):
+            self._lines.put(line.decode("utf-8", "replace").rstrip("\r\n"))
+        self._lines.put(None)
+
+    def _read_stderr(self, stream: IO[bytes]) -> None:
+        while line := stream.readline(_MAX_LINE):
+            self._said.append(line.decode("utf-8", "replace").rstrip()[:2000])
+
+    def _write_stdin(self, stream: IO[bytes]) -> None:
+        """Write on a thread of its own: a worker that does not read must not stop a cancel."""
+        while (order := self._orders.get()) is not None:
+            try:
+                stream.write(order)
+                stream.flush()
+            except OSError:
+                self._said.append("(the worker has closed its input)")
+                return
+
+    def _ended(self) -> CancelledError:
+        return CancelledError(
+            "The worker was closed while a run was going on. Finished tiles are kept; the same run "
+            "again goes on from there."
+        )
+
+    def _crash(self) -> WorkerCrashedError:
+        try:
+            code = self._popen.wait(CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            code = None
+        for thread in self._threads[:2]:  # the readers, for the last words
+            thread.join(CLOSE_SECONDS)
+        return WorkerCrashedError(
+            f"The worker ended without a word ({_end_in_words(code)}). Finished tiles are kept; "
+            f"run again to go on with a fresh worker.{self.quoted()}",
+            exit_code=code,
+        )
+
+
+def _end_in_words(code: int | None) -> str:
+    if code is None:
+        return "its output is closed, but it still runs"
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    hint = ": killed, perhaps for want of memory" if name == "SIGKILL" else ""
+    return f"{name}{hint}"
+
+
+def _own_group() -> dict[str, Any]:
+    """Return the arguments of Popen for a process group of its own: Ctrl-C must not reach it."""
+    if _IS_WINDOWS:
+        group = subprocess.CREATE_NEW_PROCESS_GROUP  # type: ignore[attr-defined]
+        return {"creationflags": group | subprocess.CREATE_NO_WINDOW}  # type: ignore[attr-defined]
+    return {"start_new_session": True}
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    if _IS_WINDOWS:
+        process.kill()
+        return
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        process.poll()
+
+
+def _drain(lines: queue.Queue[str | None]) -> None:
+    while not lines.empty():
+        lines.get_nowait()
+
+
+def _close(stream: IO[bytes]) -> None:
+    try:
+        stream.close()
+    except BrokenPipeError:
+        # What was still buffered for a process that is gone is of no use to anybody.
+        return
