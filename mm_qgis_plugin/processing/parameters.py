@@ -22,7 +22,6 @@ from qgis.core import (
 
 from .. import settings
 from ..about import tr
-from ..core.contract.errors import JobError
 from ..core.contract.job import PRECISIONS
 
 S2 = "S2"
@@ -134,19 +133,3 @@ def _choice(name: str, label: str, values: tuple[str, ...]) -> QgsProcessingPara
 def _number(name: str, label: str, **options) -> QgsProcessingParameterNumber:
     kind = QgsProcessingParameterNumber.Type.Integer
     return QgsProcessingParameterNumber(name, label, kind, **options)
-
-
-def band_map(text: str) -> dict[str, int]:
-    """Read ``B02=1,B03=2``; raises JobError with the expected form."""
-    bands: dict[str, int] = {}
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
-        name, _, number = (piece.strip() for piece in part.partition("="))
-        if not name or not number.isdigit() or name.upper() in bands:
-            raise JobError(
-                tr(
-                    "The band map '{}' is not understood at '{}': write channel=band number, "
-                    "each channel once, as in B02=1,B03=2."
-                ).format(text, part)
-            )
-        bands[name.upper()] = int(number)
-    return bands

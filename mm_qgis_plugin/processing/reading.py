@@ -18,6 +18,7 @@ from qgis.core import (
 
 from .. import journals
 from ..about import tr
+from ..bands import band_map
 from ..core.contract.errors import JobError, OutputError, SourceError
 from ..core.contract.job import ClassifyJob, RasterSource
 from ..layers import crs_of_path, path_source, polygons_wkt, raster_source
@@ -77,7 +78,7 @@ class JobReader:
         layers = self._layers(layers_name)
         paths = self._paths(paths_name)
         text = self._algorithm.parameterAsString(self._values, bands_name, self._context)
-        bands = names.band_map(text or "")
+        bands = band_map(text or "")
         if not layers and not paths:
             raise JobError(
                 tr("No {} raster was given: choose a layer in {}, or a folder in {}.").format(

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from multimodal.client import runtime
 from multimodal.client.worker_client import WorkerClient
 from multimodal.contract.errors import (
     CancelledError,
+    MultimodalError,
     NoOverlapError,
     ProtocolError,
     RuntimeMissingError,
@@ -157,6 +159,51 @@ def test_a_raising_callback_ends_the_worker() -> None:
         assert not worker.is_running
 
 
+def test_an_exit_in_the_middle_of_a_job_is_a_crash_with_its_last_words() -> None:
+    with client("exit_in_job") as worker, pytest.raises(WorkerCrashedError) as caught:
+        worker.run(JOB)
+    assert "exit code 7" in caught.value.message
+    assert "giving up" in caught.value.message
+
+
+def test_an_answer_that_breaks_the_contract_is_not_waited_for() -> None:
+    ends_at = time.monotonic() + 10
+    with client("malformed_end") as worker:
+        with pytest.raises(ProtocolError, match="'tiles' is missing"):
+            worker.run(JOB, is_cancelled=lambda: time.monotonic() > ends_at)
+        assert not worker.is_running
+
+
+def test_a_worker_that_does_not_read_can_be_cancelled() -> None:
+    # More than any pipe holds.
+    long_job = replace(JOB, aoi_wkt=f"POLYGON (({'1 1, ' * 200_000}1 1))")
+    cancel_at = time.monotonic() + 0.5
+    with client("deaf") as worker:
+        with pytest.raises(CancelledError):
+            worker.run(long_job, is_cancelled=lambda: time.monotonic() > cancel_at)
+        assert time.monotonic() - cancel_at < 2.5
+        assert not worker.is_running
+
+
+def test_closing_during_a_run_is_no_crash() -> None:
+    worker, ends = client("ignore_cancel"), []
+
+    def run() -> None:
+        try:
+            worker.run(JOB)
+        except MultimodalError as problem:
+            ends.append(problem.code)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    while not worker.is_running:
+        time.sleep(0.01)
+    time.sleep(0.3)
+    worker.close()
+    thread.join(5)
+    assert ends == ["cancelled"]
+
+
 def test_environment_is_cleaned_of_what_is_foreign() -> None:
     base = {
         "PATH": "/usr/bin", "HOME": "/home/x", "PYTHONPATH": "x", "PYTHONHOME": "x",
@@ -182,6 +229,18 @@ def test_find_worker_python_names_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeMissingError, match="torch, rasterio") as caught:
         runtime.find_worker_python(str(bare), tmp_path)
     assert caught.value.details["missing"] == ["torch", "rasterio"]
+
+
+def test_a_qgis_python_that_is_too_old_is_not_blamed_on_a_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = tmp_path / "bin" / "python3"
+    old.parent.mkdir()
+    old.write_text("#!/bin/sh\necho 'AssertionError: too old: 3.9.5' >&2\nexit 1\n")
+    old.chmod(0o755)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    with pytest.raises(RuntimeMissingError, match="Set up worker environment"):
+        runtime.find_worker_python(None, tmp_path / "none")
 
 
 def test_the_managed_environment_is_found(tmp_path: Path) -> None:

@@ -80,6 +80,22 @@ def obey_cancel() -> None:
     behave()
 
 
+def exit_in_job() -> None:
+    next_order()
+    print("giving up", file=sys.stderr, flush=True)
+    sys.exit(7)
+
+
+def malformed_end() -> None:
+    say("finished", next_order()["job"], output="out.gpkg")
+    next_order()
+
+
+def deaf() -> None:
+    """Never reads, so that a long order fills the pipe."""
+    time.sleep(60)
+
+
 def fail() -> None:
     while (order := next_order())["type"] == "classify":
         say("failed", order["job"], code="no_overlap", message="They do not meet.", details={})
@@ -94,6 +110,7 @@ def main(mode: str) -> None:
     {
         "behave": behave, "crash": crash, "garbage": garbage, "flood": flood, "fail": fail,
         "ignore_cancel": ignore_cancel, "obey_cancel": obey_cancel, "other_protocol": behave,
+        "exit_in_job": exit_in_job, "malformed_end": malformed_end, "deaf": deaf,
     }[mode]()  # fmt: skip
 
 

@@ -33,7 +33,8 @@ def _build_plugin() -> ModuleType:
 
 def _link_when_incomplete() -> None:
     builder = _build_plugin()
-    if not all((builder.PLUGIN / name).exists() for _, name in builder.entries()):
+    # `make demo` leaves a copy there, which would hide what was edited since.
+    if not all((builder.PLUGIN / name).is_symlink() for _, name in builder.entries()):
         builder.link()
 
 

@@ -99,6 +99,9 @@ def test_help_is_fast_and_loads_nothing_heavy() -> None:
         ({"--output": "out.shp"}, "output"),
         ({"--device": "abacus"}, "job"),
         ({"--aoi": "nowhere"}, "job"),
+        ({"--aoi": "missing (1).geojson"}, "job"),
+        ({"--aoi": "POLYGON ((0 0, nonsense))"}, "job"),
+        ({"--extent": ["nan", "0", "1", "1"]}, "job"),
         ({"--s2-bands": "B02"}, "job"),
         ({"--s2-bands": "B99=1"}, "job"),
     ],
@@ -109,7 +112,7 @@ def test_errors_are_words_and_exit_code_2(job: ClassifyJob, change: dict, code: 
         if flag in arguments:
             arguments[arguments.index(flag) + 1] = value
         else:
-            arguments += [flag, value]
+            arguments += [flag, *(value if isinstance(value, list) else [value])]
     done = run(*arguments, "--json")
     assert done.returncode == 2
     assert last_json(done)["error"]["code"] == code
@@ -139,6 +142,29 @@ def test_an_area_from_a_geojson_file(job: ClassifyJob, tmp_path: Path) -> None:
     path.write_text(json.dumps(area))
     done = run(*classify_arguments(job), "--aoi", str(path), "--json")
     assert last_json(done)["tiles"] == 2
+
+
+def test_an_area_in_wkt_may_be_longer_than_a_file_name(job: ClassifyJob) -> None:
+    ring = ["344400 5290800", "345600 5290800", "345600 5293200"]
+    ring += [f"{345600 - 4 * step} 5293200" for step in range(1, 301)]
+    area = f"POLYGON (({', '.join([*ring, ring[0]])}))"
+    done = run(*classify_arguments(job), "--aoi", area, "--json")
+    assert last_json(done)["tiles"] == 2
+
+
+def test_ctrl_c_while_loading_is_no_traceback(job: ClassifyJob) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", *command(*classify_arguments(job), "--json")[1:]],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    lines = iter(process.stderr)
+    next(line for line in lines if line.rstrip().endswith("torch.version"))
+    process.send_signal(signal.SIGINT)
+    said = "".join(line for line in lines if not line.startswith("import time:"))
+    answer = json.loads(process.stdout.read().strip().splitlines()[-1])
+    assert process.wait(30) == 130
+    assert "Traceback" not in said
+    assert answer.get("state", "partial") == "partial"
 
 
 def test_ctrl_c_keeps_finished_tiles(large_job: ClassifyJob) -> None:

@@ -138,7 +138,7 @@ def test_a_malformed_line_is_answered_and_survived(command: list[str], job: Clas
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, env=child_environment(os.environ),
     )  # fmt: skip
-    lines = "\n".join(["nonsense", m.encode(m.Classify(job), "j"), ""])
+    lines = "\n".join(["nonsense", "[" * 100_000, m.encode(m.Classify(job), "j"), ""])
     # stdin stays open until the job is done: closing it would cancel.
     assert process.stdin
     assert process.stdout
@@ -151,7 +151,7 @@ def test_a_malformed_line_is_answered_and_survived(command: list[str], job: Clas
     process.stdin.close()
     assert process.wait(5) == 0
     assert isinstance(seen[0], m.Hello)
-    assert sum(isinstance(message, m.Failed) for message in seen) == 1
+    assert sum(isinstance(message, m.Failed) for message in seen) == 2
 
 
 def test_prints_of_libraries_do_not_reach_the_protocol(tmp_path: Path) -> None:

@@ -1,0 +1,22 @@
+"""Band maps as users write them, in the dock and in Processing alike."""
+
+from __future__ import annotations
+
+from .about import tr
+from .core.contract.errors import JobError
+
+
+def band_map(text: str) -> dict[str, int]:
+    """Read ``B02=1,B03=2``; raises JobError with the expected form."""
+    bands: dict[str, int] = {}
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        name, _, number = (piece.strip() for piece in part.partition("="))
+        if not name or not number.isdigit() or name.upper() in bands:
+            raise JobError(
+                tr(
+                    "The band map '{}' is not understood at '{}': write channel=band number, "
+                    "each channel once, as in B02=1,B03=2."
+                ).format(text, part)
+            )
+        bands[name.upper()] = int(number)
+    return bands

@@ -1,0 +1,149 @@
+"""A journal whose writer dies at any statement: what was committed stays, and the run goes on."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+from pathlib import Path
+
+import pytest
+from multimodal.contract.errors import OutputError
+from multimodal.contract.result import TileResult
+from multimodal.contract.spec import default_spec
+from multimodal.predictions import Journal
+from rasterio.crs import CRS
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+SPEC = default_spec(["Water", "Wood"])
+WKT = CRS.from_epsg(32633).to_wkt()
+IDENTITY = {"version": "1"}
+RUN = {"device": "cpu", "precision": "fp32", "versions": {}, "parameters": {}}
+BATCHES = ((0, 1), (2, 3), (4,))
+KILLED, ENDED = 9, 0
+
+
+def row(number: int) -> TileResult:
+    x = 1200.0 * number
+    corners = ((x, 0.0), (x + 1200, 0.0), (x + 1200, 1200.0), (x, 1200.0))
+    return TileResult(number, 0, number, corners, "ok", (0.9, 0.2), 1.0, 1.0)
+
+
+def write(path: Path) -> None:
+    """Do what a run does: open, go on with what is missing, close."""
+    journal = Journal.open(str(path), SPEC, IDENTITY, WKT, RUN)
+    for batch in BATCHES:
+        missing = [row(n) for n in batch if n not in journal.state().finished]
+        if missing:
+            journal.append(missing)
+    journal.close("complete")
+
+
+def write_and_die(path: Path, at: int) -> int:
+    """Write in a child that dies before its ``at``-th statement; returns its exit code."""
+    child = os.fork()
+    if child == 0:
+        left = [at]
+
+        def count(statement: str) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                os._exit(KILLED)
+
+        def trace(event: str, values: tuple) -> None:
+            if event == "sqlite3.connect/handle":
+                values[0].set_trace_callback(count)
+
+        try:
+            sys.addaudithook(trace)
+            write(path)
+        finally:
+            os._exit(ENDED if sys.exc_info()[0] is None else 1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def content(path: Path) -> dict[str, list]:
+    queries = {
+        "rows": "SELECT fid, * FROM tiles",
+        "index": "SELECT id, minx, maxx FROM rtree_tiles_geom ORDER BY id",
+        "extent": "SELECT min_x, max_x FROM gpkg_contents WHERE table_name = 'tiles'",
+        "objects": "SELECT type, name FROM sqlite_master ORDER BY type, name",
+        "count": "SELECT feature_count FROM gpkg_ogr_contents WHERE table_name = 'tiles'",
+        "extensions": "SELECT table_name, extension_name FROM gpkg_extensions ORDER BY 1, 2",
+        "styles": "SELECT f_table_name, useAsDefault FROM layer_styles",
+        "run": "SELECT state, fingerprint FROM mm_run",
+        "check": "PRAGMA integrity_check",
+    }
+    with sqlite3.connect(path) as connection:
+        return {name: connection.execute(query).fetchall() for name, query in queries.items()}
+
+
+def test_a_death_at_every_statement_loses_nothing(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.gpkg"
+    write(whole)
+    expected = content(whole)
+    deaths = 0
+    while True:
+        path = tmp_path / f"{deaths}.gpkg"
+        if write_and_die(path, deaths) == ENDED:
+            break
+        deaths += 1
+        write(path)
+        assert content(path) == expected, f"died before statement {deaths - 1}"
+        path.unlink()
+    assert deaths > 50
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"{deaths}.gpkg", "whole.gpkg"]
+
+
+def test_a_death_inside_a_commit_is_rolled_back(tmp_path: Path) -> None:
+    """Dirty pages are in the file, their originals in the rollback journal beside it."""
+    path = tmp_path / "tiles.gpkg"
+    child = os.fork()
+    if child == 0:
+        journal = Journal.open(str(path), SPEC, IDENTITY, WKT, RUN)
+        journal.append([row(n) for n in range(50)])
+        connection = journal._package.connection
+        connection.execute("PRAGMA cache_size = 1")
+        connection.execute("BEGIN IMMEDIATE")
+        copied = "INSERT INTO tiles (geom, tile_id) SELECT a.geom, 99 FROM tiles a, tiles b"
+        connection.execute(copied)
+        os._exit(KILLED)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == KILLED
+    assert Path(f"{path}-journal").stat().st_size > 0
+    journal = Journal.open(str(path), SPEC, IDENTITY, WKT, RUN)
+    assert journal.state().finished == frozenset(range(50))
+    journal.close("complete")
+
+
+def test_a_file_that_another_program_holds_is_not_called_foreign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "tiles.gpkg"
+    write(path)
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, **{**k, "timeout": 0.1}))
+    with connect(path, isolation_level=None) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(OutputError, match="locked.*close programs that have the file open"):
+            Journal.open(str(path), SPEC, IDENTITY, WKT, RUN)
+        other.execute("ROLLBACK")
+    assert content(path)["run"][0][0] == "complete"
+
+
+@pytest.mark.parametrize("name", ["a#b.gpkg", "50 % ?.gpkg", "ä 'quoted' \"x\".gpkg", "a.b.gpkg"])
+def test_odd_names_can_be_gone_on_with(tmp_path: Path, name: str) -> None:
+    write(tmp_path / name)
+    write(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_failure_while_starting_over_keeps_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "tiles.gpkg"
+    write(path)
+    before = path.read_bytes()
+    with pytest.raises(OutputError, match="cannot be written"):
+        # A value that SQLite cannot store fails in the middle of making the new file.
+        Journal.open(str(path), SPEC, IDENTITY, WKT, {**RUN, "nonsense": "x"}, overwrite=True)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["tiles.gpkg"]

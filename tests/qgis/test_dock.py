@@ -1,0 +1,327 @@
+"""The dock in a real QGIS without a screen: run, cancel, errors, memory, unload."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from qgis.core import (
+    QgsApplication,
+    QgsFeature,
+    QgsGeometry,
+    QgsProject,
+    QgsRasterLayer,
+    QgsRectangle,
+    QgsRuleBasedRenderer,
+    QgsVectorLayer,
+)
+from qgis.PyQt.QtWidgets import QWidget
+
+from mm_qgis_plugin import settings
+from mm_qgis_plugin.gui.dock import ClassifyDock
+
+TILES = 8
+
+
+@pytest.fixture
+def project(qgis_new_project, s2_path: str, s1_path: str) -> QgsProject:
+    """A project with the two rasters, Sentinel-1 first so that order alone guesses wrong."""
+    rasters = [QgsRasterLayer(s1_path, "radar"), QgsRasterLayer(s2_path, "optical")]
+    QgsProject.instance().addMapLayers(rasters)
+    return QgsProject.instance()
+
+
+@pytest.fixture
+def dock(project: QgsProject, qgis_iface, model_folder: str) -> Iterator[ClassifyDock]:
+    qgis_iface.messageBar().clear_messages()
+    made = ClassifyDock(qgis_iface)
+    made.model.folder.setFilePath(model_folder)
+    made.device.setCurrentIndex(made.device.findData("cpu"))
+    yield made
+    made.shut_down()
+    made.deleteLater()
+
+
+@pytest.fixture
+def finish(spin_until) -> Callable[[ClassifyDock], None]:
+    return lambda dock: spin_until(lambda: dock.active_run is None)
+
+
+def layers_named(text: str) -> list[QgsVectorLayer]:
+    layers = QgsProject.instance().mapLayers().values()
+    return [layer for layer in layers if text in layer.name()]
+
+
+def say(dock: ClassifyDock) -> str:
+    return dock.panel.message.text()
+
+
+def test_layers_are_guessed_and_the_model_is_described(dock: ClassifyDock) -> None:
+    assert dock.rasters.layer("s2").name() == "optical"
+    assert dock.rasters.layer("s1").name() == "radar"
+    summary = dock.model.summary.text()
+    assert "19 classes" in summary
+    assert "not a classifier" in summary
+    assert "chance 0.26" in summary
+    assert "CDLA-Permissive-1.0" in summary
+
+
+def test_run_into_a_file_equals_the_command_line(
+    dock: ClassifyDock, tmp_path: Path, finish, assert_same_tiles
+) -> None:
+    output = tmp_path / "land cover"
+    dock.output.setFilePath(str(output))
+    dock.run_button.click()
+    assert not dock.run_button.isEnabled()
+    assert dock.cancel_button.isEnabled()
+    finish(dock)
+    assert "7 tiles classified, 1 skipped" in say(dock)
+    (layer,) = layers_named("land cover")
+    assert layer.source().startswith(f"{output}.gpkg")
+    assert isinstance(layer.renderer(), QgsRuleBasedRenderer)
+    assert_same_tiles(layer)
+    assert QgsProject.instance().layerTreeRoot().children()[0].layerId() == layer.id()
+    assert dock.run_button.isEnabled()
+
+
+def test_temporary_layer_and_the_preview_on_the_way(
+    dock: ClassifyDock, spin_until, finish, assert_same_tiles
+) -> None:
+    dock.run_button.click()
+    spin_until(lambda: layers_named("running") or dock.active_run is None)
+    finish(dock)
+    assert not layers_named("running")
+    (layer,) = layers_named("Classified tiles")
+    assert layer.providerType() == "memory"
+    assert_same_tiles(layer)
+
+
+def test_preview_fills_while_it_runs_and_cannot_be_edited(
+    dock: ClassifyDock, spin_until, finish
+) -> None:
+    dock.advanced.stride.setValue(4)
+    dock.advanced.batch_size.setValue(8)
+    dock.run_button.click()
+    spin_until(lambda: layers_named("running") and layers_named("running")[0].featureCount())
+    (preview,) = layers_named("running")
+    assert preview.readOnly()
+    assert not preview.startEditing()
+    assert "left" in dock.panel.progress.text()
+    started = time.monotonic()
+    dock.cancel_button.click()
+    finish(dock)
+    assert time.monotonic() - started < 2.0
+    (kept,) = layers_named("incomplete")
+    assert kept.featureCount() > 0
+    assert "are kept; the same run again goes on" in say(dock)
+
+
+def test_removing_the_preview_does_not_stop_the_run(dock: ClassifyDock, spin_until, finish) -> None:
+    dock.advanced.stride.setValue(30)
+    dock.run_button.click()
+    spin_until(lambda: layers_named("running"))
+    QgsProject.instance().removeMapLayer(layers_named("running")[0].id())
+    finish(dock)
+    (layer,) = layers_named("Classified tiles")
+    assert layer.featureCount() > TILES
+
+
+def test_a_cancelled_file_goes_on_although_qgis_shows_it(
+    dock: ClassifyDock, tmp_path: Path, spin_until, finish
+) -> None:
+    dock.output.setFilePath(str(tmp_path / "part.gpkg"))
+    dock.advanced.stride.setValue(8)
+    dock.advanced.batch_size.setValue(8)
+    dock.run_button.click()
+    spin_until(lambda: dock.panel.bar.value() > 8)
+    dock.cancel_button.click()
+    finish(dock)
+    (part,) = layers_named("part (incomplete)")
+    kept = part.featureCount()
+    del part
+    dock.run_button.click()
+    finish(dock)
+    assert "tiles classified" in say(dock), say(dock)
+    (whole,) = layers_named("part")
+    assert whole.name() == "part"
+    assert whole.featureCount() > kept
+
+
+def test_another_run_in_the_file_is_not_lost_without_a_word(
+    dock: ClassifyDock, tmp_path: Path, finish
+) -> None:
+    dock.output.setFilePath(str(tmp_path / "taken.gpkg"))
+    dock.run_button.click()
+    finish(dock)
+    dock.advanced.stride.setValue(240)
+    dock.run_button.click()
+    finish(dock)
+    assert "holds another run" in say(dock)
+    assert layers_named("taken")[0].featureCount() == TILES
+    assert not dock.panel.remedy.isHidden()
+    dock.panel.remedy.click()
+    finish(dock)
+    assert layers_named("taken")[0].featureCount() < TILES
+
+
+def test_area_of_selected_polygons(dock: ClassifyDock, finish) -> None:
+    areas = QgsVectorLayer("Polygon?crs=EPSG:32633", "areas", "memory")
+    features = [QgsFeature(), QgsFeature()]
+    for feature, x in zip(features, (345000, 346200)):
+        rectangle = QgsRectangle(x - 50, 5293800 - 50, x + 50, 5293800 + 50)
+        feature.setGeometry(QgsGeometry.fromRect(rectangle))
+    areas.dataProvider().addFeatures(features)
+    QgsProject.instance().addMapLayer(areas)
+    areas.selectByIds([2])
+    dock.area.mode.setCurrentIndex(dock.area.mode.findData("polygons"))
+    dock.area.polygons.setLayer(areas)
+    dock.area.selected_only.setChecked(True)
+    dock.run_button.click()
+    finish(dock)
+    (layer,) = layers_named("Classified tiles")
+    assert [feature["tile_id"] for feature in layer.getFeatures()] == [3]
+
+
+def test_drawn_rectangle_and_canvas(dock: ClassifyDock, qgis_iface) -> None:
+    crs = dock.rasters.layer("s2").crs()
+    qgis_iface.mapCanvas().setDestinationCrs(crs)
+    dock.area.mode.setCurrentIndex(dock.area.mode.findData("drawn"))
+    dock.run_button.click()
+    assert "No rectangle was drawn" in say(dock)
+    dock.area.draw.setChecked(True)
+    tool = qgis_iface.mapCanvas().mapTool()
+    tool.extentChanged.emit(QgsRectangle(345700, 5294500, 346700, 5295500))
+    assert not dock.area.draw.isChecked()
+    assert qgis_iface.mapCanvas().mapTool() != tool
+    extent, polygons = dock.area.wkt(crs)
+    assert QgsGeometry.fromWkt(extent).area() == pytest.approx(1e6)
+    assert polygons is None
+
+
+@pytest.mark.parametrize(
+    ("break_it", "words"),
+    [
+        (lambda d, folder: d.model.folder.setFilePath(str(folder)), "is not a model folder"),
+        (lambda d, folder: d.rasters.combos["s1"].setLayer(None), "No Sentinel-1 layer was chosen"),
+        (lambda d, folder: d.output.setFilePath("/nowhere/out.gpkg"), "does not exist: make it"),
+        (lambda d, folder: d.output.setFilePath(str(folder / "out.tif")), "must be a GeoPackage"),
+        (
+            lambda d, folder: d.advanced.python.setFilePath(str(folder / "python")),
+            "does not exist: choose another",
+        ),
+    ],
+    ids=["model", "no S1", "folder", "suffix", "python"],
+)
+def test_errors_are_said_in_the_dock_and_the_message_bar(
+    dock: ClassifyDock, tmp_path: Path, finish, qgis_iface, break_it, words: str
+) -> None:
+    break_it(dock, tmp_path)
+    dock.run_button.click()
+    finish(dock)
+    assert words in say(dock)
+    assert qgis_iface.messageBar().get_messages(2)  # Critical
+    assert dock.run_button.isEnabled()
+    assert not layers_named("Classified")
+
+
+def test_missing_worker_offers_to_set_one_up(
+    dock: ClassifyDock, finish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MULTIMODAL_WORKER_PYTHON")
+    dock.run_button.click()
+    finish(dock)
+    assert "No Python with torch" in say(dock)
+    assert not dock.panel.remedy.isHidden()
+    assert "Set up" in dock.panel.remedy.text()
+
+
+def test_set_up_shows_its_log_and_its_failure(
+    dock: ClassifyDock, spin_until, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The real steps with an empty list of packages: the check at the end must then fail."""
+    from mm_qgis_plugin.core.client import runtime
+
+    empty = tmp_path / "requirements.txt"
+    empty.write_text("", encoding="utf-8")
+    monkeypatch.setattr(runtime, "REQUIREMENTS", empty)
+    dock.set_up_environment()
+    assert not dock.run_button.isEnabled()
+    spin_until(dock.run_button.isEnabled)
+    assert "lacks torch" in say(dock)
+    assert (settings.managed_environment() / "venv").is_dir()
+
+
+def test_crash_of_the_worker_is_explained(dock: ClassifyDock, finish, fake_worker) -> None:
+    fake_worker("crash")
+    dock.run_button.click()
+    finish(dock)
+    assert "corrupted heap" in say(dock)
+    assert not layers_named("running")
+
+
+def test_worker_that_ignores_cancel_is_ended_in_time(
+    dock: ClassifyDock, spin_until, finish, fake_worker
+) -> None:
+    fake_worker("ignore_cancel")
+    dock.run_button.click()
+    task = dock.active_run._task
+    spin_until(lambda: task.status() == task.TaskStatus.Running)
+    time.sleep(0.5)
+    started = time.monotonic()
+    dock.cancel_button.click()
+    finish(dock)
+    assert time.monotonic() - started < 2.5
+    assert "Cancelled" in say(dock)
+
+
+def test_choices_are_remembered(dock: ClassifyDock, qgis_iface, finish) -> None:
+    dock.advanced.stride.setValue(60)
+    dock.advanced.min_valid.setValue(50)
+    dock.run_button.click()
+    finish(dock)
+    second = ClassifyDock(qgis_iface)
+    assert second.advanced.stride.value() == 60
+    assert second.advanced.min_valid.value() == 50
+    assert second.device.currentData() == "cpu"
+    assert second.model.path() == dock.model.path()
+    second.shut_down()
+
+
+def test_dock_fits_in_400_pixels(dock: ClassifyDock) -> None:
+    dock.advanced.setCollapsed(False)
+    assert dock.widget().widget().minimumSizeHint().width() <= 400
+
+
+def test_plugin_comes_and_goes_without_a_trace(project: QgsProject, qgis_iface, spin_until) -> None:
+    from mm_qgis_plugin import classFactory
+    from mm_qgis_plugin.worker import session_worker
+
+    registry = QgsApplication.processingRegistry()
+    plugin = classFactory(qgis_iface)
+    plugin.initGui()
+    assert registry.providerById("multimodal") is not None
+    assert plugin.dock is None, "the dock waits for the first click"
+    plugin.action.trigger()
+    assert plugin.dock is not None
+    assert plugin.action.isChecked()
+    plugin.dock.device.setCurrentIndex(plugin.dock.device.findData("cpu"))
+    plugin.dock.advanced.stride.setValue(4)
+    plugin.dock.run_button.click()
+    spin_until(lambda: layers_named("running"))
+    plugin.unload()
+    spin_until(lambda: QgsApplication.taskManager().countActiveTasks() == 0)
+    assert registry.providerById("multimodal") is None
+    assert plugin.dock is None
+    assert not layers_named("running")
+    assert session_worker()._client is None
+    plugin = classFactory(qgis_iface)
+    plugin.initGui()
+    plugin.unload()
+
+
+def test_nothing_of_qt_is_left_without_a_parent(dock: ClassifyDock) -> None:
+    assert "torch" not in sys.modules
+    assert all(child.parent() is not None for child in dock.findChildren(QWidget))
