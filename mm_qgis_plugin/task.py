@@ -41,11 +41,11 @@ class _Task(QgsTask):
             self._error = problem
         except Exception as problem:  # noqa: BLE001  # becomes a coded error
             self._error = _internal(problem)
-        return self._error is None
+        return self._error is None and not self.isCanceled()
 
     def finished(self, result: bool) -> None:
         """Called by QGIS on the main thread, also where the task was cancelled in the queue."""
-        if not result and self._error is None:
+        if not result and self._error is None and self._result is None:
             self._error = CancelledError(tr("Cancelled before it began."))
         self.ended.emit(self._result, self._error)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from qgis.gui import QgsCollapsibleGroupBox, QgsFileWidget
-from qgis.PyQt.QtWidgets import QCheckBox, QPushButton, QSpinBox
+from qgis.PyQt.QtWidgets import QCheckBox, QLineEdit, QPushButton, QSpinBox
 
 from .. import journals, settings
 from ..about import tr
+from ..bands import band_map
 from .widgets import choice, form
 
 _MEGABYTE = 1024**2
@@ -26,6 +27,7 @@ class AdvancedBox(QgsCollapsibleGroupBox):
         self.min_valid.setToolTip(tr("Tiles with a smaller share of valid pixels are skipped"))
         self.precision = choice(((tr("Automatic"), "auto"), (tr("Exact"), "exact")))
         self.precision.setToolTip(tr("Automatic is faster on a GPU, with tiny differences"))
+        self.bands = {"s2": _bands("B02=1,B03=2,B04=3"), "s1": _bands("VV=1,VH=2")}
         self.overwrite = QCheckBox(tr("Start over: replace an existing file"))
         self.overwrite.setToolTip(tr("Otherwise the same run goes on where it was stopped"))
         self.python = QgsFileWidget()
@@ -55,6 +57,10 @@ class AdvancedBox(QgsCollapsibleGroupBox):
         """Keep the interpreter alone."""
         settings.remember(settings.WORKER_PYTHON, self.python.filePath().strip())
 
+    def band_map(self, sensor: str) -> dict[str, int]:
+        """Return the band numbers given for ``s2`` or ``s1``; JobError where not understood."""
+        return band_map(self.bands[sensor].text())
+
     def _restore(self) -> None:
         self.stride.setValue(settings.value(settings.STRIDE, 0))
         self.batch_size.setValue(settings.value(settings.BATCH_SIZE, 0))
@@ -69,6 +75,8 @@ class AdvancedBox(QgsCollapsibleGroupBox):
         layout.addRow(tr("Batch size"), self.batch_size)
         layout.addRow(tr("Valid pixels"), self.min_valid)
         layout.addRow(tr("Precision"), self.precision)
+        layout.addRow(tr("S2 bands"), self.bands["s2"])
+        layout.addRow(tr("S1 bands"), self.bands["s1"])
         layout.addRow(self.overwrite)
         layout.addRow(tr("Worker Python"), self.python)
         layout.addRow(self.set_up)
@@ -81,6 +89,13 @@ class AdvancedBox(QgsCollapsibleGroupBox):
     def _clear_journals(self) -> None:
         journals.clear()
         self._show_size()
+
+
+def _bands(example: str) -> QLineEdit:
+    line = QLineEdit()
+    line.setPlaceholderText(tr("found by name; else as {}").format(example))
+    line.setToolTip(tr("Only for rasters whose bands have no names: channel=band number"))
+    return line
 
 
 def _number(least: int, most: int, zero: str, unit: str = "") -> QSpinBox:

@@ -36,7 +36,7 @@ from .widgets import choice, form
 
 _LATER = "later.gpkg"
 _WAIT_MILLISECONDS = 3000
-_BAR_LENGTH = 70
+_BAR_LENGTH = 50
 _BAR_SECONDS = 15
 
 
@@ -121,8 +121,8 @@ class ClassifyDock(QgsDockWidget):
     def _job(self) -> ClassifyJob:
         extent, polygons = self.area.wkt(self.rasters.layer("s2").crs())
         job = ClassifyJob(
-            s2=(self.rasters.source("s2"),),
-            s1=(self.rasters.source("s1"),),
+            s2=(self.rasters.source("s2", self.advanced.band_map("s2")),),
+            s1=(self.rasters.source("s1", self.advanced.band_map("s1")),),
             model=str(Path(self.model.path()).absolute()),
             output=_LATER,
             extent_wkt=extent,

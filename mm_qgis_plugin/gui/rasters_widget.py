@@ -53,9 +53,9 @@ class RasterPair:
             )
         return layer
 
-    def source(self, sensor: str) -> RasterSource:
-        """Return the chosen layer as the worker opens it."""
-        return raster_source(self.layer(sensor))
+    def source(self, sensor: str, bands: dict[str, int]) -> RasterSource:
+        """Return the chosen layer as the worker opens it, with bands given by number."""
+        return raster_source(self.layer(sensor), bands)
 
 
 def _combo(sensor: str) -> QgsMapLayerComboBox:

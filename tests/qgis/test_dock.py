@@ -206,6 +206,7 @@ def test_drawn_rectangle_and_canvas(dock: ClassifyDock, qgis_iface) -> None:
     [
         (lambda d, folder: d.model.folder.setFilePath(str(folder)), "is not a model folder"),
         (lambda d, folder: d.rasters.combos["s1"].setLayer(None), "No Sentinel-1 layer was chosen"),
+        (lambda d, folder: d.advanced.bands["s2"].setText("B02:1"), "write channel=band number"),
         (lambda d, folder: d.output.setFilePath("/nowhere/out.gpkg"), "does not exist: make it"),
         (lambda d, folder: d.output.setFilePath(str(folder / "out.tif")), "must be a GeoPackage"),
         (
@@ -213,7 +214,7 @@ def test_drawn_rectangle_and_canvas(dock: ClassifyDock, qgis_iface) -> None:
             "does not exist: choose another",
         ),
     ],
-    ids=["model", "no S1", "folder", "suffix", "python"],
+    ids=["model", "no S1", "bands", "folder", "suffix", "python"],
 )
 def test_errors_are_said_in_the_dock_and_the_message_bar(
     dock: ClassifyDock, tmp_path: Path, finish, qgis_iface, break_it, words: str
