@@ -14,6 +14,7 @@ from qgis.core import (
     QgsCoordinateTransform,
     QgsFeature,
     QgsGeometry,
+    QgsProcessing,
     QgsProcessingAlgRunnerTask,
     QgsProcessingContext,
     QgsProcessingException,
@@ -264,7 +265,8 @@ def test_model_builder_chains_a_buffer(parameters: dict) -> None:
     model = QgsProcessingModelAlgorithm("tiles and buffer", "test")
     for name in ("S2", "S1"):
         model.addModelParameter(
-            QgsProcessingParameterMultipleLayers(name, name, 3), QgsProcessingModelParameter(name)
+            QgsProcessingParameterMultipleLayers(name, name, QgsProcessing.SourceType.TypeRaster),
+            QgsProcessingModelParameter(name),
         )
     source = QgsProcessingModelChildParameterSource
     classify = QgsProcessingModelChildAlgorithm(ALGORITHM)

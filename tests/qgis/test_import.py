@@ -20,10 +20,11 @@ class Blocker:
         if name.split('.')[0] in HEAVY:
             raise ImportError(f'{name} is blocked')
 
-sys.meta_path.insert(0, Blocker())
 from qgis.core import QgsApplication
 application = QgsApplication([], True)
 application.initQgis()
+HEAVY -= set(sys.modules)  # Newer QGIS imports numpy itself where it is there.
+sys.meta_path.insert(0, Blocker())
 for name in sys.argv[1:]:
     importlib.import_module(name)
 from mm_qgis_plugin import classFactory
