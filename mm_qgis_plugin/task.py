@@ -25,7 +25,9 @@ class _Task(QgsTask):
     """(result or None, MultimodalError or None)"""
 
     def __init__(self, description: str) -> None:
-        super().__init__(description, QgsTask.Flag.CanCancel)
+        # Silent, where QGIS has it (3.26): who started the task says how it ended, and says more.
+        flags = QgsTask.Flag.CanCancel | getattr(QgsTask.Flag, "Silent", QgsTask.Flag.CanCancel)
+        super().__init__(description, flags)
         self._result: Any = None
         self._error: MultimodalError | None = None
 

@@ -8,7 +8,7 @@ from qgis.PyQt.QtWidgets import QCheckBox, QLineEdit, QPushButton, QSpinBox
 from .. import journals, settings
 from ..about import tr
 from ..bands import band_map
-from .widgets import choice, form
+from .widgets import choice, form, name_children
 
 _MEGABYTE = 1024**2
 
@@ -81,6 +81,12 @@ class AdvancedBox(QgsCollapsibleGroupBox):
         layout.addRow(tr("Worker Python"), self.python)
         layout.addRow(self.set_up)
         layout.addRow(self.clear)
+        name_children(
+            self, "multimodal_advanced", stride=self.stride, batch_size=self.batch_size,
+            min_valid=self.min_valid, precision=self.precision, s2_bands=self.bands["s2"],
+            s1_bands=self.bands["s1"], overwrite=self.overwrite, python=self.python,
+            set_up=self.set_up, clear=self.clear,
+        )  # fmt: skip
 
     def _show_size(self) -> None:
         size = journals.total_bytes() / _MEGABYTE

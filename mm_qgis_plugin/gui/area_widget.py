@@ -19,7 +19,7 @@ from qgis.PyQt.QtWidgets import QCheckBox, QPushButton, QVBoxLayout, QWidget
 from ..about import tr
 from ..core.contract.errors import JobError
 from ..layers import extent_wkt, polygons_wkt
-from .widgets import choice, narrow, note
+from .widgets import choice, name_children, narrow, note
 
 SCENE, LAYER, CANVAS, DRAWN, POLYGONS = "scene", "layer", "canvas", "drawn", "polygons"
 _BAND_COLOR = QColor(220, 60, 20, 160)
@@ -103,6 +103,10 @@ class AreaWidget(QWidget):
         )  # fmt: skip
         for part in parts:
             layout.addWidget(part)
+        name_children(
+            self, "multimodal_area", mode=self.mode, layer=self.layer, polygons=self.polygons,
+            selected_only=self.selected_only, draw=self.draw, note=self.drawn_note,
+        )  # fmt: skip
 
     def _on_mode(self) -> None:
         mode = self.mode.currentData()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from qgis.core import Qgis, QgsApplication, QgsMessageLog
-from qgis.gui import QgisInterface, QgsDockWidget, QgsFileWidget
+from qgis.core import Qgis, QgsApplication, QgsMessageLog, QgsVectorLayer
+from qgis.gui import QgisInterface, QgsDockWidget
 from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtWidgets import (
     QFrame,
@@ -18,7 +19,7 @@ from qgis.PyQt.QtWidgets import (
     QWidget,
 )
 
-from .. import journals, settings
+from .. import settings
 from ..about import LOG_TAG, display_name, icon, tr
 from ..core.contract.errors import CancelledError, MultimodalError, RuntimeMissingError
 from ..core.contract.job import ClassifyJob
@@ -29,10 +30,12 @@ from . import status_panel as status
 from .advanced_box import AdvancedBox
 from .area_widget import AreaWidget
 from .model_widget import ModelWidget
+from .output_widget import OutputWidget
 from .rasters_widget import SENSORS, RasterPair
+from .result_layers import layers_of
 from .run import Run
 from .status_panel import StatusPanel
-from .widgets import choice, form
+from .widgets import ask, choice, form, name_children
 
 _LATER = "later.gpkg"
 _WAIT_MILLISECONDS = 3000
@@ -49,10 +52,12 @@ class ClassifyDock(QgsDockWidget):
         self.setWindowIcon(icon())
         self._iface = iface
         self.active_run: Run | None = None
+        self.confirm: Callable[[str], bool] = lambda question: ask(self, question)
+        self._own_layers: set[str] = set()
         self._set_up_task: EnvironmentTask | None = None
         self.rasters = RasterPair()
         self.model = ModelWidget()
-        self.output = _output_widget()
+        self.output = OutputWidget()
         self.area = AreaWidget(iface.mapCanvas())
         self.device = _device_combo()
         self.advanced = AdvancedBox()
@@ -108,8 +113,11 @@ class ClassifyDock(QgsDockWidget):
         except MultimodalError as problem:
             self._tell_error(problem)
             return
+        if not self._may_release(Path(job.output)):
+            return
         self._remember()
-        run = self.active_run = Run(job, spec, self._is_temporary(), self)
+        title = self.output.title(job, self.rasters.layer("s2").name())
+        run = self.active_run = Run(job, spec, title, self.output.is_temporary(), self)
         run.phase.connect(lambda text: self.panel.say(status.INFO, text))
         run.progress.connect(self.panel.set_progress)
         run.warning.connect(self.panel.warn)
@@ -117,6 +125,23 @@ class ClassifyDock(QgsDockWidget):
         self.panel.start(tr("Starting the worker; the first time takes some seconds."))
         self._set_busy(True)
         run.start()
+        # The same run again is to go on where it was stopped.
+        self.advanced.overwrite.setChecked(False)
+
+    def _may_release(self, path: Path) -> bool:
+        """Ask before a layer goes that is not ours, or that has edits nobody saved."""
+        layers = [
+            layer
+            for layer in layers_of(path)
+            if layer.isModified() or layer.id() not in self._own_layers
+        ]
+        if not layers:
+            return True
+        question = tr(
+            "The output file is open in the project as {}. The layer has to make room while the "
+            "file is written; unsaved edits and changes of its style are lost. Go on?"
+        )
+        return self.confirm(question.format(", ".join(f"'{layer.name()}'" for layer in layers)))
 
     def _job(self) -> ClassifyJob:
         extent, polygons = self.area.wkt(self.rasters.layer("s2").crs())
@@ -133,29 +158,36 @@ class ClassifyDock(QgsDockWidget):
             batch_size=self.advanced.batch_size.value(),
             min_valid=self.advanced.min_valid.value() / 100.0,
         )
-        return replace(job, output=self._output_path(job))
-
-    def _is_temporary(self) -> bool:
-        return not self.output.filePath().strip()
-
-    def _output_path(self, job: ClassifyJob) -> str:
-        if self._is_temporary():
-            return str(journals.journal_path(job))
-        path = Path(self.output.filePath().strip()).absolute()
-        return str(path if path.suffix else path.with_suffix(".gpkg"))
+        return replace(job, output=str(self.output.path(job)))
 
     def _on_ended(self, summary: RunSummary | None, problem: MultimodalError | None) -> None:
-        self.active_run.deleteLater()
-        self.active_run = None
+        run, self.active_run = self.active_run, None
+        self._present(run.layer)
+        run.deleteLater()
         self._set_busy(False)
         if problem is not None:
             self._tell_error(problem)
         elif summary.state == "complete":
-            self._tell_end(status.SUCCESS, summary_text(summary))
+            short = tr("{} tiles classified, {} skipped")
+            short = short.format(summary.classified, summary.skipped)
+            self._tell_end(status.SUCCESS, short, summary_text(summary))
         else:
             text = tr("Stopped. {} of {} tiles are kept; the same run again goes on from there.")
             finished = summary.classified + summary.skipped
-            self._tell_end(status.WARNING, text.format(finished, summary.tiles))
+            text = text.format(finished, summary.tiles)
+            self._tell_end(status.WARNING, tr("Stopped; finished tiles are kept"), text)
+
+    def _present(self, layer: QgsVectorLayer | None) -> None:
+        """Switch map tips on, which QGIS shows for the active layer alone."""
+        if layer is None:
+            return
+        self._own_layers.add(layer.id())
+        active = self._iface.activeLayer()
+        if active is not None and active.isEditable():
+            return  # Somebody is drawing.
+        self._iface.setActiveLayer(layer)
+        if not self._iface.actionMapTips().isChecked():
+            self._iface.actionMapTips().trigger()
 
     def _on_set_up(self, python: str | None, problem: MultimodalError | None) -> None:
         self._set_up_task = None
@@ -165,12 +197,13 @@ class ClassifyDock(QgsDockWidget):
             return
         self.advanced.python.setFilePath("")
         self.advanced.remember_python()
-        self._tell_end(status.SUCCESS, tr("The worker environment is ready: press Run."))
+        text = tr("The worker environment is ready: press Run.")
+        self._tell_end(status.SUCCESS, text, text)
 
-    def _tell_end(self, kind: str, text: str) -> None:
+    def _tell_end(self, kind: str, short: str, text: str) -> None:
         self.panel.say(kind, text)
         level = Qgis.MessageLevel.Success if kind == status.SUCCESS else Qgis.MessageLevel.Warning
-        self._push(text, level)
+        self._push(short, level)
         QgsMessageLog.logMessage(text, LOG_TAG, Qgis.MessageLevel.Info)
 
     def _tell_error(self, problem: MultimodalError) -> None:
@@ -178,16 +211,14 @@ class ClassifyDock(QgsDockWidget):
         kind = status.WARNING if cancelled else status.ERROR
         self.panel.say(kind, problem.message, *self._remedy(problem))
         level = Qgis.MessageLevel.Warning if cancelled else Qgis.MessageLevel.Critical
-        self._push(problem.message, level)
+        self._push(_beginning(problem.message), level, problem.message)
         details = str(problem.details.get("traceback", ""))
         QgsMessageLog.logMessage(f"{problem.message}\n{details}".strip(), LOG_TAG, level)
 
-    def _push(self, text: str, level: Qgis.MessageLevel) -> None:
-        """Show the first words in the message bar, which cuts longer texts off."""
-        short = text.splitlines()[0]
-        if len(short) > _BAR_LENGTH:
-            short = short[:_BAR_LENGTH].rsplit(" ", 1)[0] + " ..."
-        self._iface.messageBar().pushMessage(display_name(), short, text, level, _BAR_SECONDS)
+    def _push(self, text: str, level: Qgis.MessageLevel, more: str = "") -> None:
+        # An empty text would still get a "Show more" button.
+        texts = (text, more) if more else (text,)
+        self._iface.messageBar().pushMessage(LOG_TAG, *texts, level, _BAR_SECONDS)
 
     def _remedy(self, problem: MultimodalError) -> tuple:
         if isinstance(problem, RuntimeMissingError):
@@ -227,12 +258,22 @@ class ClassifyDock(QgsDockWidget):
         layout.addWidget(self.panel)
         layout.addStretch(1)
         self.setWidget(_scrolling(body))
+        name_children(
+            body, "multimodal_body", output=self.output, device=self.device,
+            run=self.run_button, cancel=self.cancel_button,
+        )  # fmt: skip
 
     def _buttons(self) -> QHBoxLayout:
         row = QHBoxLayout()
         row.addWidget(self.run_button, 1)
         row.addWidget(self.cancel_button, 1)
         return row
+
+
+def _beginning(text: str) -> str:
+    """Return the first words: the message bar cuts longer texts off without a sign."""
+    line = text.splitlines()[0]
+    return line if len(line) <= _BAR_LENGTH else line[:_BAR_LENGTH].rsplit(" ", 1)[0] + " ..."
 
 
 def _scrolling(body: QWidget) -> QScrollArea:
@@ -242,18 +283,6 @@ def _scrolling(body: QWidget) -> QScrollArea:
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     area.setWidget(body)
     return area
-
-
-def _output_widget() -> QgsFileWidget:
-    widget = QgsFileWidget()
-    widget.setStorageMode(QgsFileWidget.StorageMode.SaveFile)
-    widget.setFilter(tr("GeoPackage (*.gpkg)"))
-    widget.setDialogTitle(tr("Save the classified tiles"))
-    # A file of the same run is gone on with; another one is asked about.
-    widget.setConfirmOverwrite(False)
-    widget.lineEdit().setPlaceholderText(tr("[Temporary layer]"))
-    widget.setToolTip(tr("GeoPackage for the result; empty for a temporary layer"))
-    return widget
 
 
 def _device_combo():

@@ -9,8 +9,9 @@ from .. import settings
 from ..about import tr
 from ..core.contract.errors import JobError, MultimodalError
 from ..core.contract.spec import ModelSpec, read_spec
-from .widgets import note
+from .widgets import name_children, note
 
+_ERROR_STYLE = "color: #c0392b"  # readable on light and on dark themes
 _SHORT = 60  # characters of a licence that fit on a line of the dock
 
 
@@ -50,6 +51,9 @@ class ModelWidget(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(row)
+        name_children(
+            self, "multimodal_model", folder=self.folder, sample=self.sample, summary=self.summary
+        )
 
     def _use_sample(self) -> None:
         self.folder.setFilePath(str(settings.sample_model()))
@@ -61,8 +65,10 @@ class ModelWidget(QWidget):
             spec = self.spec()
         except MultimodalError as problem:
             self.summary.setText(problem.message)
+            self.summary.setStyleSheet(_ERROR_STYLE)
             return
         self.summary.setText(describe(spec))
+        self.summary.setStyleSheet("")
         self.summary.setToolTip(describe_at_length(spec))
 
 

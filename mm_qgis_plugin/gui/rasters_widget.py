@@ -60,6 +60,7 @@ class RasterPair:
 
 def _combo(sensor: str) -> QgsMapLayerComboBox:
     combo = QgsMapLayerComboBox()
+    combo.setObjectName(f"multimodal_{sensor}")
     combo.setFilters(QgsMapLayerProxyModel.Filter.RasterLayer)
     others = [key for key in QgsProviderRegistry.instance().providerList() if key != "gdal"]
     combo.setExcludedProviders(others)

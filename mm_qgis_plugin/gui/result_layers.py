@@ -97,16 +97,20 @@ class ResultLayers(QObject):
         self._preview.triggerRepaint()
 
 
-def release(path: Path) -> list[str]:
-    """Remove layers of the project that show this file; returns their names.
+def layers_of(path: Path) -> list[QgsVectorLayer]:
+    """Return the layers of the project that show this file."""
+    layers = QgsProject.instance().mapLayers().values()
+    return [layer for layer in layers if _file_of(layer) == path.resolve()]
+
+
+def release(path: Path) -> int:
+    """Remove layers of the project that show this file; returns how many.
 
     The worker writes the file: a layer that reads it would see torn batches, or lock it.
     """
-    project = QgsProject.instance()
-    showing = [layer for layer in project.mapLayers().values() if _file_of(layer) == path.resolve()]
-    names = [layer.name() for layer in showing]
-    project.removeMapLayers([layer.id() for layer in showing])
-    return names
+    showing = [layer.id() for layer in layers_of(path)]
+    QgsProject.instance().removeMapLayers(showing)
+    return len(showing)
 
 
 def _file_of(layer: object) -> Path | None:
@@ -117,7 +121,7 @@ def _file_of(layer: object) -> Path | None:
 
 def _insert(layer: QgsVectorLayer, place: int) -> None:
     QgsProject.instance().addMapLayer(layer, False)
-    QgsProject.instance().layerTreeRoot().insertLayer(place, layer)
+    QgsProject.instance().layerTreeRoot().insertLayer(place, layer).setExpanded(True)
 
 
 def _is_top(node: object) -> bool:

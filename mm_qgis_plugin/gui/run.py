@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qgis.core import QgsApplication
+from qgis.core import QgsApplication, QgsVectorLayer
 from qgis.PyQt.QtCore import QObject, pyqtSignal
 
 from ..about import tr
@@ -23,6 +23,8 @@ _WAIT_MILLISECONDS = 5000
 class Run(QObject):
     """Runs a job in a task and keeps the project's layers in step; main thread only.
 
+    ``layer`` is the result in the project, once there is one.
+
     ``is_temporary``: the result becomes a scratch layer, the file stays a journal.
     """
 
@@ -33,14 +35,14 @@ class Run(QObject):
     """(RunSummary or None, MultimodalError or None); the layers are in place."""
 
     def __init__(
-        self, job: ClassifyJob, spec: ModelSpec, is_temporary: bool, parent: QObject
+        self, job: ClassifyJob, spec: ModelSpec, title: str, is_temporary: bool, parent: QObject
     ) -> None:
         super().__init__(parent)
         self._path = Path(job.output)
         self._is_temporary = is_temporary
         self._rows_seen = False
         self._was_shown = False
-        title = tr("Classified tiles") if is_temporary else self._path.stem
+        self.layer: QgsVectorLayer | None = None
         self._layers = ResultLayers(spec, title, self)
         self._task = ClassifyTask(job)
         self._task.message.connect(self._on_message)
@@ -92,4 +94,4 @@ class Run(QObject):
             return
         complete = summary is not None and summary.state == "complete"
         show = self._layers.show_copy if self._is_temporary else self._layers.show_file
-        show(self._path, complete)
+        self.layer = show(self._path, complete)

@@ -15,7 +15,7 @@ from qgis.PyQt.QtWidgets import (
     QWidget,
 )
 
-from .widgets import note
+from .widgets import name_children, note
 
 INFO, SUCCESS, WARNING, ERROR = "info", "success", "warning", "error"
 _ICONS = {
@@ -117,5 +117,9 @@ class StatusPanel(QWidget):
         layout.addWidget(self.remedy)
         layout.addWidget(self.warnings)
         layout.addWidget(self.log)
+        name_children(
+            self, "multimodal_status", bar=self.bar, progress=self.progress,
+            message=self.message, warnings=self.warnings, remedy=self.remedy, log=self.log,
+        )  # fmt: skip
         for part in (self.warnings, self.remedy, self.log, self.sign):
             part.setVisible(False)

@@ -6,7 +6,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from qgis.PyQt.QtCore import Qt
-from qgis.PyQt.QtWidgets import QComboBox, QFormLayout, QLabel, QSizePolicy, QWidget
+from qgis.PyQt.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QLabel,
+    QMessageBox,
+    QSizePolicy,
+    QWidget,
+)
+
+from ..about import display_name
 
 _SHORTEST_COMBO = 8
 
@@ -43,3 +52,16 @@ def form(parent: QWidget | None = None) -> QFormLayout:
     layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
     layout.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
     return layout
+
+
+def ask(parent: QWidget, question: str) -> bool:
+    """Ask, with No as the answer of whoever only presses Return."""
+    yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
+    return QMessageBox.question(parent, display_name(), question, yes | no, no) == yes
+
+
+def name_children(owner: QWidget, prefix: str, **widgets: QWidget) -> None:
+    """Give widgets stable object names, by which tests and macros find them."""
+    owner.setObjectName(prefix)
+    for name, widget in widgets.items():
+        widget.setObjectName(f"{prefix}_{name}")

@@ -11,15 +11,18 @@ import traceback
 from pathlib import Path
 
 from qgis.core import (
+    NULL,
     QgsApplication,
     QgsContrastEnhancement,
+    QgsFeature,
     QgsMultiBandColorRenderer,
     QgsProject,
     QgsRasterLayer,
     QgsRasterMinMaxOrigin,
 )
-from qgis.PyQt.QtCore import QTimer
-from qgis.PyQt.QtWidgets import QAction
+from qgis.PyQt.QtCore import Qt, QTimer
+from qgis.PyQt.QtTest import QTest
+from qgis.PyQt.QtWidgets import QAction, QDockWidget, QPushButton
 from qgis.utils import iface, plugins
 
 ORDER = json.loads(os.environ["MULTIMODAL_DESKTOP_ORDER"])
@@ -58,7 +61,7 @@ def load_rasters() -> None:
         QgsRasterMinMaxOrigin.Limits.CumulativeCut,
     )
     QgsProject.instance().addMapLayers([s2, s1])
-    iface.mapCanvas().setExtent(s2.extent().buffered(600))
+    iface.mapCanvas().setExtent(s2.extent().buffered(900))
     iface.mapCanvas().refresh()
 
 
@@ -66,26 +69,20 @@ def open_dock():
     action = iface.mainWindow().findChild(QAction, "multimodal_classify")
     action.trigger()
     dock = plugins["mm_qgis_plugin"].dock
-    iface.mainWindow().resizeDocks([dock], [400], _horizontal())
+    iface.mainWindow().resizeDocks([dock], [400], Qt.Orientation.Horizontal)
     return dock
-
-
-def _horizontal():
-    from qgis.PyQt.QtCore import Qt
-
-    return Qt.Orientation.Horizontal
 
 
 def cancelled_run(dock, seen: dict) -> None:
     """Many overlapping tiles, stopped in the middle."""
     dock.advanced.stride.setValue(6)
-    dock.run_button.click()
+    press(dock.run_button)
     wait_for(lambda: dock.panel.bar.value() > 20, "tiles")
     settle(1.5)
     picture("running")
     seen["tasks_while_running"] = QgsApplication.taskManager().countActiveTasks()
     started = time.monotonic()
-    dock.cancel_button.click()
+    press(dock.cancel_button)
     wait_for(lambda: dock.active_run is None, "the end of the cancelled run")
     seen["cancel_seconds"] = time.monotonic() - started
     seen["kept"] = result_layer("incomplete").featureCount()
@@ -99,13 +96,15 @@ def complete_run(dock, seen: dict) -> None:
     """The usual run, into a file."""
     dock.advanced.stride.setValue(0)
     dock.output.setFilePath(ORDER["output"])
-    dock.run_button.click()
+    press(dock.run_button)
     wait_for(lambda: dock.active_run is None, "the end of the run")
     layer = result_layer(Path(ORDER["output"]).stem)
     seen["features"] = layer.featureCount()
     seen["legend"] = [item.label() for item in layer.renderer().legendSymbolItems()]
     seen["message"] = dock.panel.message.text()
-    iface.setActiveLayer(layer)
+    seen["tiles"] = {feature["tile_id"]: values_of(feature) for feature in layer.getFeatures()}
+    seen["active"] = iface.activeLayer().name()
+    seen["map_tips"] = iface.actionMapTips().isChecked() and bool(layer.mapTipTemplate())
     settle(2.0)
     picture("finished")
 
@@ -113,12 +112,26 @@ def complete_run(dock, seen: dict) -> None:
 def failed_run(dock, seen: dict) -> None:
     """A model folder that is none."""
     dock.model.folder.setFilePath(ORDER["pictures"])
-    dock.run_button.click()
+    press(dock.run_button)
     seen["error"] = dock.panel.message.text()
     dock.advanced.setCollapsed(False)
     settle()
     picture("error")
     dock.advanced.setCollapsed(True)
+
+
+def values_of(feature: QgsFeature) -> list:
+    """Return the status and every probability, None where there is none."""
+    names = [field.name() for field in feature.fields() if field.name().startswith("p_")]
+    values = [feature[name] for name in names]
+    return [feature["status"], *(None if value == NULL else value for value in values)]
+
+
+def press(button: QPushButton) -> None:
+    """Click where a user would: a button that is hidden or disabled does nothing."""
+    assert button.isVisible(), button.objectName()
+    assert button.isEnabled(), button.objectName()
+    QTest.mouseClick(button, Qt.MouseButton.LeftButton)
 
 
 def result_layer(part: str):
@@ -132,12 +145,13 @@ def session() -> dict:
     window = iface.mainWindow()
     window.showNormal()
     window.setGeometry(0, 0, 1400, 900)
+    window.findChild(QDockWidget, "Browser").hide()  # room for the legend
     load_rasters()
     seen: dict = {}
     dock = open_dock()
     seen["guessed"] = [dock.rasters.layer(sensor).name() for sensor in ("s2", "s1")]
     settle()
-    picture("idle")
+    picture("dock")
     seen["dock_width"] = dock.width()
     cancelled_run(dock, seen)
     complete_run(dock, seen)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "build" / "desktop"
 SCENE = ROOT / "sample_data" / "scenes" / "33UUP_37-38_87-90"
 PLUGIN = ROOT / "build" / "plugin" / "mm_qgis_plugin"
+MODEL = ROOT / "sample_data" / "model"
+WORKER_PYTHON = ROOT / ".venv" / "bin" / "python"
+CLASSES = 19
 QGIS = Path("/usr/bin/qgis")
 XVFB = shutil.which("Xvfb", path="/usr/bin:/bin")
 TIMEOUT_SECONDS = 280
@@ -31,7 +36,9 @@ def display() -> Iterator[str]:
     process = subprocess.Popen(
         [
             str(XVFB), "-displayfd", str(write_end), "-screen", "0", "1400x900x24",
-            "-nolisten", "tcp",
+            # Nor the abstract socket: it would be shared with another Xvfb of the same number
+            # in a container or chroot beside this one.
+            "-nolisten", "tcp", "-nolisten", "local",
         ],
         pass_fds=[write_end], stderr=subprocess.DEVNULL,
     )  # fmt: skip
@@ -71,6 +78,7 @@ def test_dock_from_two_layers_to_a_styled_map(display: str, profiles: Path, tmp_
     outcome = json.loads(Path(order["result"]).read_text(encoding="utf-8"))
     assert "failure" not in outcome, outcome["failure"]
     check(outcome["seen"])
+    assert_same_tiles(outcome["seen"]["tiles"], order, tmp_path / "cli.gpkg")
 
 
 def check(seen: dict) -> None:
@@ -82,10 +90,37 @@ def check(seen: dict) -> None:
     assert "kept" in seen["cancel_message"]
     assert seen["features"] == 8
     assert len(seen["legend"]) == 21
+    assert seen["map_tips"]
+    assert seen["active"] == "land cover"
     assert "7 tiles classified, 1 skipped" in seen["message"]
     assert "is not a model folder" in seen["error"]
-    for name in ("idle", "running", "cancelled", "finished", "error"):
+    for name in ("dock", "running", "cancelled", "finished", "error"):
         assert (PICTURES / f"{name}.png").stat().st_size > 10_000
+
+
+def assert_same_tiles(seen: dict, order: dict, output: Path) -> None:
+    """Compare {tile id: [status, probabilities ...]} with what the command line finds."""
+    subprocess.run(
+        [
+            str(WORKER_PYTHON), "-I", "-m", "multimodal.cli", "classify", "--quiet",
+            "--s2", order["s2"], "--s1", order["s1"], "--model", str(MODEL),
+            "--output", str(output),
+        ],
+        check=True, capture_output=True, timeout=200,
+    )  # fmt: skip
+    with closing(sqlite3.connect(output)) as connection:
+        connection.row_factory = sqlite3.Row
+        tiles = {str(row["tile_id"]): row for row in connection.execute("SELECT * FROM tiles")}
+    assert seen.keys() == tiles.keys()
+    for tile_id, row in tiles.items():
+        status, *probabilities = seen[tile_id]
+        assert status == row["status"]
+        expected = [row[name] for name in row.keys() if name.startswith("p_")]  # noqa: SIM118
+        if status == "ok":
+            assert len(expected) == CLASSES
+            assert probabilities == pytest.approx(expected, abs=1e-5)
+        else:
+            assert probabilities == expected == [None] * CLASSES
 
 
 def run_qgis(display: str, profiles: Path, order: dict, tmp_path: Path) -> None:
@@ -95,7 +130,7 @@ def run_qgis(display: str, profiles: Path, order: dict, tmp_path: Path) -> None:
         "PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "LANG": "C.UTF-8", "DISPLAY": display,
         "XDG_RUNTIME_DIR": str(runtime), "QT_SCALE_FACTOR_ROUNDING_POLICY": "Round",
         "QT_QPA_PLATFORM": "xcb", "MULTIMODAL_DATA_DIR": str(tmp_path / "data"),
-        "MULTIMODAL_WORKER_PYTHON": str(ROOT / ".venv" / "bin" / "python"),
+        "MULTIMODAL_WORKER_PYTHON": str(WORKER_PYTHON),
         "MULTIMODAL_DESKTOP_ORDER": json.dumps(order),
     }  # fmt: skip
     command = [

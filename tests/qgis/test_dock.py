@@ -18,7 +18,7 @@ from qgis.core import (
     QgsRuleBasedRenderer,
     QgsVectorLayer,
 )
-from qgis.PyQt.QtWidgets import QWidget
+from qgis.PyQt.QtWidgets import QAction, QWidget
 
 from mm_qgis_plugin import settings
 from mm_qgis_plugin.gui.dock import ClassifyDock
@@ -48,6 +48,24 @@ def dock(project: QgsProject, qgis_iface, model_folder: str) -> Iterator[Classif
 @pytest.fixture
 def finish(spin_until) -> Callable[[ClassifyDock], None]:
     return lambda dock: spin_until(lambda: dock.active_run is None)
+
+
+class IfaceWithTips:
+    """The test's iface with what it lacks: an action for map tips, and an active layer to see."""
+
+    def __init__(self, iface: object, tips: QAction) -> None:
+        self._iface = iface
+        self.active: QgsVectorLayer | None = None
+        self.actionMapTips = lambda: tips
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._iface, name)
+
+    def activeLayer(self) -> QgsVectorLayer | None:
+        return self.active
+
+    def setActiveLayer(self, layer: QgsVectorLayer) -> None:
+        self.active = layer
 
 
 def layers_named(text: str) -> list[QgsVectorLayer]:
@@ -94,7 +112,7 @@ def test_temporary_layer_and_the_preview_on_the_way(
     spin_until(lambda: layers_named("running") or dock.active_run is None)
     finish(dock)
     assert not layers_named("running")
-    (layer,) = layers_named("Classified tiles")
+    (layer,) = layers_named("Classified optical")
     assert layer.providerType() == "memory"
     assert_same_tiles(layer)
 
@@ -125,7 +143,7 @@ def test_removing_the_preview_does_not_stop_the_run(dock: ClassifyDock, spin_unt
     spin_until(lambda: layers_named("running"))
     QgsProject.instance().removeMapLayer(layers_named("running")[0].id())
     finish(dock)
-    (layer,) = layers_named("Classified tiles")
+    (layer,) = layers_named("Classified optical")
     assert layer.featureCount() > TILES
 
 
@@ -167,6 +185,84 @@ def test_another_run_in_the_file_is_not_lost_without_a_word(
     assert layers_named("taken")[0].featureCount() < TILES
 
 
+def test_foreign_layer_on_the_output_is_asked_about(
+    dock: ClassifyDock, tmp_path: Path, finish, qgis_iface
+) -> None:
+    output = tmp_path / "shown.gpkg"
+    dock.output.setFilePath(str(output))
+    dock.run_button.click()
+    finish(dock)
+    (own,) = layers_named("shown")
+    own.setName("the map of my thesis")
+    asked: list[str] = []
+    second = ClassifyDock(qgis_iface)
+    second.model.folder.setFilePath(dock.model.path())
+    second.output.setFilePath(str(output))
+    second.confirm = lambda question: bool(asked.append(question))
+    second.run_button.click()
+    assert second.active_run is None
+    assert "the map of my thesis" in asked[0]
+    assert layers_named("the map of my thesis")
+    second.confirm = lambda question: True
+    second.run_button.click()
+    finish(second)
+    assert not layers_named("the map of my thesis")
+    assert layers_named("shown")[0].featureCount() == TILES
+    second.shut_down()
+
+
+def test_unsaved_edits_of_our_own_layer_are_asked_about(
+    dock: ClassifyDock, tmp_path: Path, finish
+) -> None:
+    dock.output.setFilePath(str(tmp_path / "edited.gpkg"))
+    dock.run_button.click()
+    finish(dock)
+    (layer,) = layers_named("edited")
+    assert layer.startEditing()
+    layer.deleteFeature(next(layer.getFeatures()).id())
+    dock.confirm = lambda question: False
+    dock.run_button.click()
+    assert dock.active_run is None
+    assert layer.isModified()
+    layer.rollBack()
+
+
+def test_start_over_replaces_once(dock: ClassifyDock, tmp_path: Path, finish) -> None:
+    dock.output.setFilePath(str(tmp_path / "over.gpkg"))
+    dock.run_button.click()
+    finish(dock)
+    dock.advanced.stride.setValue(240)
+    dock.advanced.overwrite.setChecked(True)
+    dock.run_button.click()
+    finish(dock)
+    assert layers_named("over")[0].featureCount() < TILES
+    assert not dock.advanced.overwrite.isChecked(), "a cancelled run is to go on, not to start over"
+
+
+def test_result_gets_map_tips(dock: ClassifyDock, qgis_iface, finish) -> None:
+    tips = QAction()
+    tips.setCheckable(True)
+    dock._iface = IfaceWithTips(qgis_iface, tips)
+    dock.run_button.click()
+    finish(dock)
+    (layer,) = layers_named("Classified optical")
+    assert tips.isChecked()
+    assert dock._iface.active == layer
+    assert "Tile" in layer.mapTipTemplate()
+    dock.run_button.click()
+    finish(dock)
+    assert tips.isChecked(), "a second run does not switch them off"
+
+
+def test_band_map_wins_over_names(dock: ClassifyDock, finish) -> None:
+    dock.advanced.bands["s1"].setText("VV=9")
+    dock.run_button.click()
+    finish(dock)
+    assert "The band map says that VV is band 9" in say(dock)
+    assert "has only 2 bands" in say(dock)
+    assert not layers_named("Classified")
+
+
 def test_area_of_selected_polygons(dock: ClassifyDock, finish) -> None:
     areas = QgsVectorLayer("Polygon?crs=EPSG:32633", "areas", "memory")
     features = [QgsFeature(), QgsFeature()]
@@ -181,7 +277,7 @@ def test_area_of_selected_polygons(dock: ClassifyDock, finish) -> None:
     dock.area.selected_only.setChecked(True)
     dock.run_button.click()
     finish(dock)
-    (layer,) = layers_named("Classified tiles")
+    (layer,) = layers_named("Classified optical")
     assert [feature["tile_id"] for feature in layer.getFeatures()] == [3]
 
 
