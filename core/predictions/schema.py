@@ -71,6 +71,8 @@ def store_style(package: GeoPackage, qml: str) -> None:
     if connection.execute(exists).fetchone():
         return
     with connection:
+        # sqlite3 opens no transaction by itself for CREATE: a death would leave an empty table.
+        connection.execute("BEGIN IMMEDIATE")
         connection.execute(_STYLES)
         connection.execute(
             "INSERT INTO gpkg_contents (table_name, data_type, identifier) "

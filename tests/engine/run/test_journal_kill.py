@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import fudgeo.geopkg
 import pytest
 from multimodal.contract.errors import OutputError
 from multimodal.contract.result import TileResult
@@ -23,10 +26,7 @@ WKT = CRS.from_epsg(32633).to_wkt()
 IDENTITY = {"version": "1"}
 RUN = {"device": "cpu", "precision": "fp32", "versions": {}, "parameters": {}}
 BATCHES = ((0, 1), (2, 3), (4,))
-KILLED, ENDED = 9, 0
-# Statements between two deaths: a prime, so that all kinds of statements are met. A death
-# costs a fork of a large process; MM_KILL_STEP=1 tries every statement, in some minutes.
-STEP = int(os.environ.get("MM_KILL_STEP", "23"))
+KILLED, ENDED, FAILED = 9, 0, 1
 
 
 def row(number: int) -> TileResult:
@@ -49,23 +49,28 @@ def write_and_die(path: Path, at: int) -> int:
     """Write in a child that dies before its ``at``-th statement; returns its exit code."""
     child = os.fork()
     if child == 0:
-        left = [at]
-
-        def count(statement: str) -> None:
-            left[0] -= 1
-            if left[0] < 0:
-                os._exit(KILLED)
-
-        def trace(event: str, values: tuple) -> None:
-            if event == "sqlite3.connect/handle":
-                values[0].set_trace_callback(count)
-
         try:
-            sys.addaudithook(trace)
+            die_before_statement(at)
             write(path)
         finally:
-            os._exit(ENDED if sys.exc_info()[0] is None else 1)
+            os._exit(ENDED if sys.exc_info()[0] is None else FAILED)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def die_before_statement(at: int) -> None:
+    """Count the statements of all connections that this process opens from now on."""
+    left = itertools.count(at, -1)
+
+    def count(statement: str) -> None:
+        if next(left) == 0:
+            os._exit(KILLED)
+
+    def connect(*args: Any, **options: Any) -> sqlite3.Connection:
+        connection = sqlite3.connect(*args, **options)
+        connection.set_trace_callback(count)
+        return connection
+
+    fudgeo.geopkg.connect = connect
 
 
 def content(path: Path) -> dict[str, list]:
@@ -95,22 +100,21 @@ def quick_folder(tmp_path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def test_a_death_between_statements_loses_nothing(quick_folder: Path) -> None:
-    tmp_path = quick_folder
-    whole = tmp_path / "whole.gpkg"
+def test_a_death_at_every_statement_loses_nothing(quick_folder: Path) -> None:
+    whole = quick_folder / "whole.gpkg"
     write(whole)
     expected = content(whole)
-    at = 0
-    while True:
-        path = tmp_path / f"{at}.gpkg"
-        if write_and_die(path, at) == ENDED:
+    for deaths in itertools.count():
+        path = quick_folder / f"{deaths}.gpkg"
+        code = write_and_die(path, deaths)
+        if code == ENDED:
             break
+        assert code == KILLED
         write(path)
-        assert content(path) == expected, f"died before statement {at}"
+        assert content(path) == expected, f"died before statement {deaths}"
         path.unlink()
-        at += STEP
-    assert at > 50
-    assert sorted(p.name for p in tmp_path.iterdir()) == [f"{at}.gpkg", "whole.gpkg"]
+    assert deaths > 50
+    assert sorted(p.name for p in quick_folder.iterdir()) == [f"{deaths}.gpkg", "whole.gpkg"]
 
 
 def test_a_death_inside_a_commit_is_rolled_back(tmp_path: Path) -> None:
