@@ -18,14 +18,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.metrics import average_precision_score
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits as bce
+
 from multimodal import MultiModalModel
 from multimodal.checkpoint import file_sha256
 from multimodal.contract.job import RasterSource
 from multimodal.contract.spec import WEIGHTS_FILE, ModelSpec, default_spec
 from multimodal.scene import open_scene
-from sklearn.metrics import average_precision_score
-from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 HERE = Path(__file__).resolve().parent
 TRAIN_SCENES = ("33UUP_26-27_55-59", "33UUP_33-35_69-71")

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from multimodal.client import runtime
 from multimodal.client.worker_client import WorkerClient
 from multimodal.contract.errors import (

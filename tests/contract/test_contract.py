@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from multimodal.contract import messages as m
 from multimodal.contract.channels import (
     S2_PRESETS,

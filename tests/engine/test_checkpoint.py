@@ -9,11 +9,12 @@ from dataclasses import replace
 import huggingface_hub.constants
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from multimodal import MultiModalModel, load_model, save_model
 from multimodal.checkpoint import file_sha256
 from multimodal.contract.errors import ConfigError, ModelFolderError, WeightsUnavailableError
 from multimodal.contract.spec import CONFIG_FILE, WEIGHTS_FILE, default_spec, read_spec
-from safetensors.torch import load_file, save_file
 
 CONFIG = {
     "backbones": {

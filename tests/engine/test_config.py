@@ -6,6 +6,7 @@ import copy
 import json
 
 import pytest
+
 from multimodal.config import ModelConfig
 from multimodal.contract.errors import ConfigError
 

@@ -11,6 +11,8 @@ import textwrap
 import huggingface_hub.constants
 import pytest
 import torch
+from torch import nn
+
 from multimodal import MultiModalModel
 from multimodal.backbones import Dinov3Backbone, ResNetBackbone
 from multimodal.backbones.dinov3_sizes import RELEASED
@@ -20,7 +22,6 @@ from multimodal.contract.errors import ConfigError, WeightsUnavailableError
 from multimodal.contract.spec import default_spec
 from multimodal.fusion import build_fusion
 from multimodal.torchvision_guard import DINOv3ConvNextModel, DINOv3ViTConfig, DINOv3ViTModel
-from torch import nn
 
 TINY_VIT = {
     "hidden_size": 32,

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from multimodal import load_model
 from multimodal.contract.spec import WEIGHTS_FILE
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from mm_qgis_plugin.core.contract.job import ClassifyJob, RasterSource
 
 from mm_qgis_plugin import journals, settings
+from mm_qgis_plugin.core.contract.job import ClassifyJob, RasterSource
 
 pytestmark = pytest.mark.usefixtures("qgis_app")
 

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from mm_qgis_plugin.core.contract.errors import CrsError, JobError, SourceError
 from qgis.core import (
     QgsCoordinateReferenceSystem,
     QgsCoordinateTransformContext,
@@ -17,6 +16,7 @@ from qgis.core import (
     QgsVectorLayer,
 )
 
+from mm_qgis_plugin.core.contract.errors import CrsError, JobError, SourceError
 from mm_qgis_plugin.layers import (
     crs_of_path,
     extent_wkt,

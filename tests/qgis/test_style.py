@@ -6,9 +6,6 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from mm_qgis_plugin.core.contract.qml import NO_CLASS_LABEL, SKIPPED_LABEL, result_style_qml
-from mm_qgis_plugin.core.contract.result import TileResult
-from mm_qgis_plugin.core.contract.spec import ModelSpec, default_spec
 from qgis.core import (
     QgsCoordinateReferenceSystem,
     QgsExpression,
@@ -23,6 +20,9 @@ from qgis.core import (
 from qgis.PyQt.QtCore import QSize
 from qgis.PyQt.QtGui import QColor
 
+from mm_qgis_plugin.core.contract.qml import NO_CLASS_LABEL, SKIPPED_LABEL, result_style_qml
+from mm_qgis_plugin.core.contract.result import TileResult
+from mm_qgis_plugin.core.contract.spec import ModelSpec, default_spec
 from mm_qgis_plugin.results import memory_layer, qgis_fields, tile_feature
 from mm_qgis_plugin.style import apply_style
 

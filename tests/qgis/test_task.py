@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from qgis.core import QgsApplication
+from qgis.PyQt.QtCore import QThread
+
+from mm_qgis_plugin import task as tasks
 from mm_qgis_plugin.core.contract.errors import (
     CancelledError,
     InternalError,
@@ -18,10 +22,6 @@ from mm_qgis_plugin.core.contract.errors import (
 from mm_qgis_plugin.core.contract.job import ClassifyJob, RasterSource
 from mm_qgis_plugin.core.contract.messages import Message, Plan, Progress, Rows
 from mm_qgis_plugin.core.contract.result import RunSummary
-from qgis.core import QgsApplication
-from qgis.PyQt.QtCore import QThread
-
-from mm_qgis_plugin import task as tasks
 from mm_qgis_plugin.task import ClassifyTask
 
 TILES = 8

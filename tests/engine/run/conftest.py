@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+from rasterio.transform import from_origin
+
 from multimodal import MultiModalModel
 from multimodal.contract.channels import S2_BANDS
 from multimodal.contract.job import ClassifyJob, RasterSource
 from multimodal.contract.spec import default_spec
-from rasterio.transform import from_origin
 
 ROOT = Path(__file__).resolve().parents[3]
 SCENE = ROOT / "sample_data" / "scenes" / "33UUP_37-38_87-90"

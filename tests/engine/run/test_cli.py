@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from multimodal.contract.job import ClassifyJob
 
 JSON_KEYS = {

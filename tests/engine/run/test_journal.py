@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from rasterio.crs import CRS
+
 from multimodal.contract.errors import OutputError
 from multimodal.contract.result import TileResult, result_fields
 from multimodal.contract.spec import default_spec
 from multimodal.predictions import Journal
-from rasterio.crs import CRS
 
 SPEC = default_spec(["Water", 'O\'Neil "wood"'])
 WKT = CRS.from_epsg(32633).to_wkt()

@@ -13,11 +13,12 @@ from typing import Any
 
 import fudgeo.geopkg
 import pytest
+from rasterio.crs import CRS
+
 from multimodal.contract.errors import OutputError
 from multimodal.contract.result import TileResult
 from multimodal.contract.spec import default_spec
 from multimodal.predictions import Journal
-from rasterio.crs import CRS
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from multimodal.checkpoint import from_pretrained
 from multimodal.contract.errors import (
     CancelledError,
@@ -309,7 +310,7 @@ def test_a_source_that_breaks_in_the_middle_keeps_what_is_finished(
             os.truncate(fragile, 1000)
 
     # Whether an open file or a thread that opens it anew meets the damage first is chance.
-    with pytest.raises(SourceError, match="damaged|cannot be opened"):
+    with pytest.raises(SourceError, match=r"damaged|cannot be opened"):
         classify(job, truncate)
     with sqlite3.connect(job.output) as connection:
         assert connection.execute("SELECT state FROM mm_run").fetchone() == ("partial",)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from multimodal.client.runtime import child_environment, worker_command
 from multimodal.client.worker_client import WorkerClient
 from multimodal.contract import messages as m

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from rasterio.transform import Affine
+
 from multimodal.contract.channels import S2_BANDS
 from multimodal.contract.job import RasterSource
 from multimodal.contract.spec import ModelSpec, default_spec
-from rasterio.transform import Affine
 
 REPOSITORY = Path(__file__).parents[3]
 UTM = Affine(10, 0, 500_000, 0, -10, 5_300_000)

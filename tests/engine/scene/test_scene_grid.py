@@ -9,11 +9,12 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rasterio.crs import CRS
+from rasterio.transform import Affine
+
 from multimodal.contract.errors import CrsError, JobError, SourceError
 from multimodal.scene.geometry import Geometry
 from multimodal.scene.grid import Tile, TileGrid, lay_grid
-from rasterio.crs import CRS
-from rasterio.transform import Affine
 
 UTM = CRS.from_epsg(32633)
 sizes = st.integers(1, 700)

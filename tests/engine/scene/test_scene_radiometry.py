@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+
 from multimodal.contract.channels import S2_BANDS
 from multimodal.contract.errors import RadiometryError, SourceError
 from multimodal.contract.job import RasterSource

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from rasterio.transform import Affine
+
 from multimodal.contract.channels import S2_BANDS
 from multimodal.contract.errors import JobError, NoOverlapError, SourceError
 from multimodal.contract.job import RasterSource
@@ -18,7 +20,6 @@ from multimodal.scene import Batch, Scene, open_scene
 from multimodal.scene.ahead import read_ahead
 from multimodal.scene.assemble import normalised_difference
 from multimodal.scene.reader import chunks, panel_width
-from rasterio.transform import Affine
 
 Write = Callable[..., RasterSource]
 Make = Callable[..., np.ndarray]

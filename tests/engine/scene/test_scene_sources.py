@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from rasterio.control import GroundControlPoint
+from rasterio.transform import Affine
+
 from multimodal.contract.channels import S2_BANDS
 from multimodal.contract.errors import (
     CrsError,
@@ -23,8 +26,6 @@ from multimodal.contract.job import RasterSource
 from multimodal.contract.spec import ModelSpec
 from multimodal.scene import open_scene
 from multimodal.scene.sources import find_bands
-from rasterio.control import GroundControlPoint
-from rasterio.transform import Affine
 
 Write = Callable[..., RasterSource]
 Make = Callable[..., np.ndarray]
