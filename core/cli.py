@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import re
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 success, 2 an explained error, 130 a cancel."""
     options = _parser().parse_args(argv)
     try:
-        code, result = options.run(options)
+        with _interrupted_by(lambda: _leave(options)):
+            code, result = options.run(options)
     except KeyboardInterrupt:
         return _explain(CancelledError("Cancelled. Finished tiles are kept."), options)
     except MultimodalError as problem:
@@ -53,6 +56,22 @@ def _explain(problem: MultimodalError, options: argparse.Namespace) -> int:
     return EXIT_CANCELLED if isinstance(problem, CancelledError) else EXIT_ERROR
 
 
+def _leave(options: argparse.Namespace) -> None:
+    """End at once: nothing is being written. An exception is lost in the imports of torch."""
+    code = _explain(CancelledError("Cancelled. Finished tiles are kept."), options)
+    sys.stderr.flush()
+    os._exit(code)
+
+
+@contextmanager
+def _interrupted_by(act: Callable[[], None]) -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, lambda *_: act())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _classify(options: argparse.Namespace) -> tuple[int, Result]:
     from .cli_progress import ProgressBar
     from .pipeline import classify
@@ -60,12 +79,8 @@ def _classify(options: argparse.Namespace) -> tuple[int, Result]:
     job = _job(options)
     stop = threading.Event()
     # The first Ctrl-C ends the run after the batch at hand, the second one at once.
-    before = signal.signal(signal.SIGINT, lambda *_: _interrupt(stop))
-    try:
-        with ProgressBar(quiet=options.quiet) as bar:
-            summary = classify(job, bar.show, stop.is_set)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with _interrupted_by(lambda: _interrupt(stop)), ProgressBar(quiet=options.quiet) as bar:
+        summary = classify(job, bar.show, stop.is_set)
     if not options.quiet and not options.json:
         _print_summary(summary.to_dict())
     complete = summary.state == "complete"
