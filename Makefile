@@ -21,7 +21,7 @@ test: setup plugin test-engine test-qgis  ## all tests
 
 test-engine:
 	.venv/bin/python -m pytest tests/contract tests/engine
-	PATH=/usr/bin:/bin .venv-qgis/bin/python -m pytest tests/contract
+	PATH=/usr/bin:/bin .venv-qgis/bin/python -m pytest -p no:pytest_qgis tests/contract
 
 test-qgis: plugin
 	$(QGIS_RUN) QT_QPA_PLATFORM=offscreen MULTIMODAL_WORKER_PYTHON="$(CURDIR)/.venv/bin/python" \
