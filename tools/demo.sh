@@ -36,7 +36,7 @@ with sqlite3.connect(sys.argv[1]) as connection:
     run = dict(connection.execute("SELECT * FROM mm_run").fetchone())
     counts = dict(connection.execute("SELECT status = 'ok', count(*) FROM tiles GROUP BY 1"))
 print(f"State:         {run['state']}")
-print(f"Tiles:         {counts.get(1, 0)} classified, {counts.get(0, 0)} skipped (no data there)")
+print(f"Tiles:         {counts.get(1, 0)} classified, {counts.get(0, 0)} skipped")
 print(f"Device:        {run['device']} ({run['precision']})")
 PY
 grep -E 'tiles/s' "$LOG" | tail -n 1 | sed 's/^ *//' || true

@@ -8,6 +8,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+from osgeo import gdal
 from qgis.core import (
     QgsApplication,
     QgsContrastEnhancement,
@@ -90,7 +91,11 @@ def _export(layers: list, output: str) -> int:
     settings = QgsLayoutExporter.ImageExportSettings()
     settings.dpi = 120
     settings.exportMetadata = False
-    if QgsLayoutExporter(layout).exportToImage(output, settings) != QgsLayoutExporter.Success:
+    # QGIS writes the map's place into the picture, and GDAL cannot do that to a PNG.
+    gdal.PushErrorHandler("CPLQuietErrorHandler")
+    result = QgsLayoutExporter(layout).exportToImage(output, settings)
+    gdal.PopErrorHandler()
+    if result != QgsLayoutExporter.Success:
         raise SystemExit(f"The map could not be written to {output}.")
     return 0 if Path(output).stat().st_size else 1
 

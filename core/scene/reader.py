@@ -197,9 +197,8 @@ class _Packer:
         status = OK
         for sensor, share in (("Sentinel-2", valid_s2), ("Sentinel-1", valid_s1)):
             # Nothing at all is never enough, not even where the user accepts any share.
-            percent = int(share * 100 + 1e-9)  # 0.29 * 100 is 28.999...
             if status == OK and (share < self._min_valid or share == 0):
-                status = f"skipped: only {percent} % of {sensor} pixels are valid"
+                status = f"skipped: too few valid {sensor} pixels"
         return TileRead(tile, status, valid_s2, valid_s1)
 
 

@@ -56,7 +56,7 @@ def test_the_sample_scene(job: ClassifyJob) -> None:
     assert summary.tiles_per_second > 0
     rows = stored(job.output)
     assert [row["tile_id"] for row in rows] == list(range(8))
-    assert rows[EMPTY_TILE]["status"] == "skipped: only 0 % of Sentinel-2 pixels are valid"
+    assert rows[EMPTY_TILE]["status"] == "skipped: too few valid Sentinel-2 pixels"
     assert [m.name for m in messages if isinstance(m, Phase)] == [
         "open", "model", "classify", "finish",
     ]  # fmt: skip
@@ -152,7 +152,7 @@ def test_a_complete_result_is_not_touched_again(job: ClassifyJob) -> None:
     assert (summary.state, summary.tiles, summary.classified, summary.skipped) == (
         "complete", 8, 7, 1,
     )  # fmt: skip
-    assert summary.skipped_reasons == {"only 0 % of Sentinel-2 pixels are valid": 1}
+    assert summary.skipped_reasons == {"too few valid Sentinel-2 pixels": 1}
     assert Path(job.output).read_bytes() == before
 
 

@@ -231,7 +231,7 @@ def test_an_empty_scene_is_said_to_be_empty(
     with open_scene([s2], [s1], spec) as scene:
         assert codes(scene) == ["s2_empty", "s1_empty"]
         (batch,) = scene.batches(scene.select(), 4, 0.0)
-    assert batch.reads[0].status == "skipped: only 0 % of Sentinel-2 pixels are valid"
+    assert batch.reads[0].status == "skipped: too few valid Sentinel-2 pixels"
 
 
 @pytest.mark.parametrize("layout", [{}, {"tiled": True, "blockxsize": 256, "blockysize": 256}])
