@@ -18,6 +18,7 @@ from .contract.job import ClassifyJob, fingerprint, without_credentials
 from .contract.messages import Log, Message, Phase, Plan, Progress, Rows
 from .contract.result import OK, RunSummary, TileResult
 from .contract.spec import ModelSpec, config_digest, read_spec
+from .contract.target import check_output
 from .contract.version import version
 from .inference import (
     PRECISION,
@@ -29,7 +30,7 @@ from .inference import (
 )
 from .model import MultiModalModel
 from .predictions import Journal, JournalState
-from .predictions.journal import check_target, held_state
+from .predictions.journal import held_state
 from .scene import Batch, Scene, Tile, open_scene
 
 NOT_FINITE = "skipped: not finite"
@@ -87,7 +88,7 @@ class _Run:
         spec = read_spec(self.job.model)
         _check_trained(spec, self.job.model)
         identity = fingerprint(self.job)
-        check_target(self.job.output, identity, self.job.overwrite)
+        check_output(self.job)
         device = choose_device(self.job.device)
         self.device = describe_device(device)
         with open_scene(self.job.s2, self.job.s1, spec, stride=self.job.stride) as scene:

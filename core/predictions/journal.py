@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,14 +14,12 @@ from typing import Any
 
 from fudgeo import GeoPackage
 
-from ..contract.errors import OutputError
 from ..contract.job import fingerprint_digest
 from ..contract.qml import result_style_qml
 from ..contract.result import LAYER, OK, RUN_TABLE, TileResult
 from ..contract.spec import ModelSpec
+from ..contract.target import SUFFIX, check_target, explained, is_there
 from . import schema
-
-SUFFIX = ".gpkg"
 
 
 @dataclass(frozen=True)
@@ -34,20 +32,6 @@ class JournalState:
     state: str
     device: str
     precision: str
-
-
-def check_target(path: str, identity: Mapping[str, Any], overwrite: bool) -> None:
-    """Raise an OutputError where a result cannot go to ``path``, before any work is done."""
-    target = Path(path)
-    if target.suffix.lower() != SUFFIX:
-        raise OutputError(f"The output must be a GeoPackage: '{path}' does not end in {SUFFIX}.")
-    if target.is_dir():
-        raise OutputError(f"'{path}' is a folder: name a {SUFFIX} file in it.")
-    if not target.parent.is_dir():
-        raise OutputError(f"The folder '{target.parent}' does not exist: make it first.")
-    _probe_writable(target)
-    if target.exists() and not overwrite:
-        _check_same_run(target, identity)
 
 
 class Journal:
@@ -81,8 +65,8 @@ class Journal:
         """
         target = Path(path)
         check_target(path, identity, overwrite)
-        is_new = overwrite or not target.exists()
-        with _explained(target):
+        is_new = overwrite or not is_there(target)
+        with explained(target):
             if is_new:
                 _create(target, spec, crs_wkt, identity, run)
             package = GeoPackage(target)
@@ -98,12 +82,12 @@ class Journal:
 
     def append(self, rows: Sequence[TileResult]) -> None:
         """Commit rows in one transaction: all of them are on disk when this returns."""
-        with _explained(self.path), self._package.connection:
+        with explained(self.path), self._package.connection:
             schema.insert(self._package, rows, self._spec)
 
     def close(self, state: str, warnings: Sequence[str] = ()) -> None:
         """Build the index, store style and state, and close the file."""
-        with _explained(self.path):
+        with explained(self.path):
             schema.finish(self._package)
             schema.store_style(self._package, result_style_qml(self._spec))
             self._update_run(state=state, finished=_now(), warnings=json.dumps(list(warnings)))
@@ -127,9 +111,9 @@ class Journal:
 def held_state(path: str, overwrite: bool) -> JournalState | None:
     """Return what a file that :func:`check_target` passed holds; None where a run starts anew."""
     target = Path(path)
-    if overwrite or not target.exists():
+    if overwrite or not is_there(target):
         return None
-    with _explained(target), closing(sqlite3.connect(target)) as connection:
+    with explained(target), closing(sqlite3.connect(target)) as connection:
         return read_state(connection)
 
 
@@ -148,36 +132,6 @@ def read_state(connection: sqlite3.Connection) -> JournalState:
         reasons,
         *(run or ("partial", "", "")),
     )
-
-
-def existing_identity(path: Path) -> Mapping[str, Any] | None:
-    """Return the fingerprint of the run that wrote ``path``, None where it is not ours.
-
-    Raises:
-        OutputError: another program holds the file, or the disk does not give it.
-    """
-    # Not read-only: a process killed inside a commit leaves a rollback journal, and only who
-    # may write can play it back and read the file.
-    with _explained(path), closing(sqlite3.connect(path)) as connection:
-        try:
-            ours = "SELECT 1 FROM sqlite_master WHERE name = ?"
-            if connection.execute(ours, (RUN_TABLE,)).fetchone() is None:
-                return None
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError:
-            return None  # not a database at all
-        return _identity_in(connection)
-
-
-def _identity_in(connection: sqlite3.Connection) -> Mapping[str, Any] | None:
-    columns = [name for _, name, *_ in connection.execute(f"PRAGMA table_info({RUN_TABLE})")]
-    row = connection.execute(f"SELECT * FROM {RUN_TABLE}").fetchone()
-    try:
-        identity = json.loads(dict(zip(columns, row or ()))["identity"])
-    except (KeyError, TypeError, ValueError):
-        return None
-    return identity if isinstance(identity, dict) else None
 
 
 def _create(
@@ -216,51 +170,6 @@ def _write_run(
         connection.execute(f"DELETE FROM {RUN_TABLE}")
         statement = f"INSERT INTO {RUN_TABLE} ({columns}) VALUES ({marks})"
         connection.execute(statement, tuple(values.values()))
-
-
-def _check_same_run(target: Path, identity: Mapping[str, Any]) -> None:
-    there = existing_identity(target)
-    if there is None:
-        raise OutputError(
-            f"'{target}' exists and is not a result of this program: choose another file, "
-            "or say overwrite.",
-            path=str(target),
-        )
-    wanted = json.loads(json.dumps(identity))
-    changed = sorted(key for key in {*there, *wanted} if there.get(key) != wanted.get(key))
-    if changed:
-        raise OutputError(
-            f"'{target}' holds another run (different: {', '.join(changed)}): choose another "
-            "file, or say overwrite to start over.",
-            path=str(target),
-            changed=changed,
-        )
-
-
-def _probe_writable(target: Path) -> None:
-    created = not target.exists()
-    try:
-        with target.open("ab"):
-            pass
-        if created:
-            target.unlink()
-    except OSError as problem:
-        raise OutputError(
-            f"'{target}' cannot be written ({problem.strerror}): choose another folder.",
-            path=str(target),
-        ) from problem
-
-
-@contextmanager
-def _explained(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as problem:
-        raise OutputError(
-            f"'{target}' cannot be written ({problem}). Finished tiles are kept. Check the disk's "
-            "space and rights, and close programs that have the file open; then run again.",
-            path=str(target),
-        ) from problem
 
 
 def _remove(target: Path) -> None:

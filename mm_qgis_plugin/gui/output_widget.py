@@ -9,8 +9,7 @@ from qgis.gui import QgsFileWidget
 from .. import journals
 from ..about import tr
 from ..core.contract.job import ClassifyJob
-
-_SUFFIX = ".gpkg"
+from ..core.contract.target import SUFFIX
 
 
 class OutputWidget(QgsFileWidget):
@@ -34,8 +33,9 @@ class OutputWidget(QgsFileWidget):
         """Return the file that the worker writes for this job."""
         if self.is_temporary():
             return journals.journal_path(job)
-        path = Path(self._given()).absolute()
-        return path if path.suffix else path.with_suffix(_SUFFIX)
+        given = Path(self._given()).absolute()
+        # Not with_suffix: a name may have dots of its own.
+        return given if given.suffix.lower() == SUFFIX else given.with_name(given.name + SUFFIX)
 
     def title(self, job: ClassifyJob, scene: str) -> str:
         """Return the name of the result layer."""

@@ -1,0 +1,137 @@
+"""May a result go to this file? Asked by the plugin before it lets go of layers, and by the worker.
+
+Standard library only: a GeoPackage is an SQLite file.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from .errors import OutputError
+from .job import ClassifyJob, fingerprint
+from .result import LAYER, RUN_TABLE
+
+SUFFIX = ".gpkg"
+STYLES = "layer_styles"
+_OURS = {LAYER, RUN_TABLE, STYLES}
+_HOUSEKEEPING = ("gpkg_", "rtree_", "sqlite_")
+
+
+def check_output(job: ClassifyJob) -> None:
+    """Raise an OutputError where the result of a job cannot go to ``job.output``.
+
+    Asked before any work is done, and before anything that is there is touched.
+    """
+    target = Path(job.output)
+    for source in (*job.s2, *job.s1):
+        if target.exists() and Path(source.path).exists() and target.samefile(source.path):
+            raise OutputError(f"'{target}' is an input of this run: choose another output file.")
+    check_target(job.output, fingerprint(job), job.overwrite)
+
+
+def check_target(path: str, identity: Mapping[str, Any], overwrite: bool) -> None:
+    """Raise an OutputError where a run with this fingerprint cannot go to ``path``.
+
+    Raises:
+        OutputError: not writable, not ours, or of another run (unless ``overwrite``). What is
+            not ours is never replaced. ``details["changed"]`` names what another run had
+            different.
+    """
+    target = Path(path)
+    if target.suffix.lower() != SUFFIX:
+        raise OutputError(f"The output must be a GeoPackage: '{path}' does not end in {SUFFIX}.")
+    if target.is_dir():
+        raise OutputError(f"'{path}' is a folder: name a {SUFFIX} file in it.")
+    if not target.parent.is_dir():
+        raise OutputError(f"The folder '{target.parent}' does not exist: make it first.")
+    _probe_writable(target)
+    if is_there(target):
+        _check_same_run(target, identity, overwrite)
+
+
+def is_there(target: Path) -> bool:
+    """Return whether a file has content; an empty one is only a name that somebody reserved."""
+    return target.exists() and target.stat().st_size > 0
+
+
+@contextmanager
+def explained(target: Path) -> Iterator[None]:
+    """Turn what SQLite and the system say about a result file into an OutputError."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as problem:
+        raise OutputError(
+            f"'{target}' cannot be written ({problem}). Finished tiles are kept. Check the disk's "
+            "space and rights, and close programs that have the file open; then run again.",
+            path=str(target),
+        ) from problem
+
+
+def _content(path: Path) -> tuple[set[str], Mapping[str, Any] | None]:
+    """Return the tables in a file, and the fingerprint of our run."""
+    # Not read-only: a process killed inside a commit leaves a rollback journal, and only who
+    # may write can play it back and read the file.
+    with explained(path), closing(sqlite3.connect(path)) as connection:
+        try:
+            query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+            names = {name for (name,) in connection.execute(query)}
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:
+            return set(), None  # not a database at all
+        tables = {name for name in names if not name.lower().startswith(_HOUSEKEEPING)}
+        return tables, _identity_in(connection) if RUN_TABLE in tables else None
+
+
+def _identity_in(connection: sqlite3.Connection) -> Mapping[str, Any] | None:
+    columns = [name for _, name, *_ in connection.execute(f"PRAGMA table_info({RUN_TABLE})")]
+    row = connection.execute(f"SELECT * FROM {RUN_TABLE}").fetchone()
+    try:
+        identity = json.loads(dict(zip(columns, row or ()))["identity"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return identity if isinstance(identity, dict) else None
+
+
+def _check_same_run(target: Path, identity: Mapping[str, Any], overwrite: bool) -> None:
+    tables, there = _content(target)
+    if there is None:
+        raise OutputError(
+            f"'{target}' exists and is not a result of this program: choose another file.",
+            path=str(target),
+        )
+    wanted = json.loads(json.dumps(identity))
+    changed = sorted(key for key in {*there, *wanted} if there.get(key) != wanted.get(key))
+    if changed and not overwrite:
+        raise OutputError(
+            f"'{target}' holds another run (different: {', '.join(changed)}): choose another "
+            "file, or start over and replace it.",
+            path=str(target),
+            changed=changed,
+        )
+    others = sorted(tables - _OURS)
+    if overwrite and others:
+        raise OutputError(
+            f"'{target}' also holds {', '.join(others)}, which starting over would delete: "
+            "choose another file.",
+            path=str(target),
+        )
+
+
+def _probe_writable(target: Path) -> None:
+    try:
+        created = not target.exists()
+        with target.open("ab"):
+            pass
+        if created:
+            target.unlink()
+    except OSError as problem:
+        raise OutputError(
+            f"'{target}' cannot be written ({problem.strerror}): choose another folder.",
+            path=str(target),
+        ) from problem
