@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
-import re
 import signal
 import sys
 import threading
@@ -14,15 +12,15 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from .cli_area import aoi_wkt, extent_wkt
 from .contract.channels import S1_BANDS, S2_BANDS
 from .contract.errors import CancelledError, InternalError, JobError, MultimodalError
 from .contract.job import PRECISIONS, ClassifyJob, RasterSource
 from .contract.spec import ModelSpec, default_spec, read_spec
 from .contract.version import version
 
-_WKT = re.compile(r"\s*(MULTI)?[A-Z]+\s*[ZM]*\s*(\(.*\)|EMPTY)\s*", re.I | re.S)
 EXIT_OK, EXIT_ERROR, EXIT_CANCELLED = 0, 2, 130
 
 Result = dict[str, Any]
@@ -30,10 +28,13 @@ Result = dict[str, Any]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 success, 2 an explained error, 130 a cancel."""
-    options = _parser().parse_args(argv)
+    options = argparse.Namespace(json="--json" in (sys.argv if argv is None else argv), debug=False)
     try:
+        _parser().parse_args(argv, options)
         with _interrupted_by(lambda: _leave(options)):
             code, result = options.run(options)
+            if options.json:
+                _print_json(result)
     except KeyboardInterrupt:
         return _explain(CancelledError("Cancelled. Finished tiles are kept."), options)
     except MultimodalError as problem:
@@ -42,9 +43,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         summary = "".join(traceback.format_exception_only(problem)).strip()
         text = f"An error that this program does not know: {summary}. Run again with --debug."
         return _explain(InternalError(text), options)
-    if options.json:
-        print(json.dumps(result), flush=True)
     return code
+
+
+def _print_json(payload: Mapping[str, Any]) -> None:
+    try:
+        print(json.dumps(payload, default=str), flush=True)
+    except OSError as problem:
+        # Python would try to write what is left at its end, and complain in its own words.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise JobError(f"The answer cannot be written to standard output ({problem}).") from problem
 
 
 def _explain(problem: MultimodalError, options: argparse.Namespace) -> int:
@@ -52,7 +60,7 @@ def _explain(problem: MultimodalError, options: argparse.Namespace) -> int:
         traceback.print_exc()
     print(f"Error: {problem.message}", file=sys.stderr)
     if options.json:
-        print(json.dumps({"error": problem.to_dict()}, default=str), flush=True)
+        _print_json({"error": problem.to_dict()})
     return EXIT_CANCELLED if isinstance(problem, CancelledError) else EXIT_ERROR
 
 
@@ -160,8 +168,8 @@ def _job(options: argparse.Namespace) -> ClassifyJob:
         s1=_sources(options, "s1"),
         model=options.model,
         output=str(Path(options.output).absolute()),
-        extent_wkt=_extent_wkt(options.extent),
-        aoi_wkt=_aoi_wkt(options.aoi),
+        extent_wkt=extent_wkt(options.extent),
+        aoi_wkt=aoi_wkt(options.aoi),
         stride=options.stride,
         device=options.device,
         precision=options.precision,
@@ -186,39 +194,15 @@ def _band_map(text: str | None) -> dict[str, int]:
         raise JobError(f"The band map '{text}' is not like B02=1,B03=2.") from problem
 
 
-def _extent_wkt(extent: Sequence[float] | None) -> str | None:
-    if extent is None:
-        return None
-    west, south, east, north = extent
-    if not (-math.inf < west < east < math.inf and -math.inf < south < north < math.inf):
-        raise JobError("The extent is XMIN YMIN XMAX YMAX, in the CRS of Sentinel-2.")
-    ring = ((west, south), (east, south), (east, north), (west, north), (west, south))
-    return f"POLYGON (({', '.join(f'{x!r} {y!r}' for x, y in ring)}))"
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments as every other error is said."""
 
-
-def _aoi_wkt(text: str | None) -> str | None:
-    """Return WKT as it is, or the union of the polygons of a GeoJSON file."""
-    if text is None or _WKT.fullmatch(text):
-        return text
-    import shapely
-
-    try:
-        areas = shapely.from_geojson(Path(text).read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise JobError(
-            f"'{text[:200]}' is neither WKT nor a file that can be read ({problem.strerror}). The "
-            "area of interest is WKT or a GeoJSON file, in the CRS of Sentinel-2."
-        ) from problem
-    except (ValueError, shapely.errors.GEOSException) as problem:
-        raise JobError(
-            f"'{text}' is no GeoJSON with polygons ({problem}). The area of interest is WKT or a "
-            "GeoJSON file, in the CRS of Sentinel-2."
-        ) from problem
-    return str(shapely.union_all(shapely.get_parts(areas)).wkt)
+    def error(self, message: str) -> NoReturn:
+        raise JobError(f"{message}. {self.format_usage().strip()}")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="multimodal", description="Classify Sentinel-1 and Sentinel-2 scenes by tile."
     )
     parser.add_argument("--version", action="version", version=version())
@@ -241,8 +225,8 @@ def _add_classify(commands: Any) -> None:
     classify.add_argument("--output", required=True, metavar="OUT.gpkg")
     classify.add_argument("--extent", nargs=4, type=float, metavar=("XMIN", "YMIN", "XMAX", "YMAX"),
                           help="in the CRS of Sentinel-2")  # fmt: skip
-    classify.add_argument("--aoi", metavar="WKT|FILE", help="polygons, WKT or a GeoJSON file, "
-                          "in the CRS of Sentinel-2")  # fmt: skip
+    classify.add_argument("--aoi", metavar="WKT|FILE", help="polygons: WKT in the CRS of "
+                          "Sentinel-2, or a GeoJSON file")  # fmt: skip
     classify.add_argument("--stride", type=int, metavar="PX", help="default: the tile size")
     classify.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
     classify.add_argument("--precision", default="auto", choices=PRECISIONS)

@@ -97,7 +97,7 @@ class _Run:
             tiles = scene.select(self.job.extent_wkt, self.job.aoi_wkt)
             held = held_state(self.job.output, self.job.overwrite)
             todo = [tile for tile in tiles if held is None or tile.tile_id not in held.finished]
-            size = self.job.batch_size or default_batch_size(device)
+            size = min(self.job.batch_size or default_batch_size(device), max(len(todo), 1))
             self.emit(Plan(len(tiles), len(todo), scene.crs_wkt, self.device, PRECISION, size))
             if held is not None and held.state == "complete" and not todo:
                 return self._summary(scene, tiles, held, held.state)

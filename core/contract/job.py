@@ -18,7 +18,9 @@ from .spec import config_digest
 from .version import version
 
 PRECISIONS = ("auto", "exact")
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+MAX_BATCH = 1024
+MAX_STRIDE = 100_000
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 _NUMBER = (int, float)
 
 
@@ -51,10 +53,10 @@ class RasterSource:
 class ClassifyJob:
     """Classify the tiles of a Sentinel-2 / Sentinel-1 pair into a GeoPackage.
 
-    ``extent_wkt`` and ``aoi_wkt`` are polygons in the CRS of the first S2 source; a tile runs
-    when its centre lies inside both. ``stride`` is in pixels, None means the tile size;
-    ``batch_size`` 0 means automatic; ``min_valid`` is the fraction of valid pixels under
-    which a tile is skipped.
+    ``extent_wkt`` and ``aoi_wkt`` are polygons in the CRS of the first S2 source, or EWKT
+    (``SRID=4326;POLYGON ...``) in a CRS of their own; a tile runs when its centre lies inside
+    both. ``stride`` is in pixels, None means the tile size; ``batch_size`` 0 means automatic;
+    ``min_valid`` is the fraction of valid pixels under which a tile is skipped.
     """
 
     s2: tuple[RasterSource, ...]
@@ -77,16 +79,16 @@ class ClassifyJob:
             raise JobError("No model folder was given: choose one.")
         if not self.output:
             raise JobError("No output file was given: choose a .gpkg file.")
-        if self.stride is not None and self.stride < 1:
-            raise JobError(f"The stride must be at least 1 pixel, not {self.stride}.")
+        if self.stride is not None and not 1 <= self.stride <= MAX_STRIDE:
+            raise JobError(f"The stride must be 1 to {MAX_STRIDE} pixels, not {self.stride}.")
         if not _DEVICE.fullmatch(self.device):
             raise JobError(
                 f"Device '{self.device}' is unknown: use auto, cpu, cuda, cuda:N or mps."
             )
         if self.precision not in PRECISIONS:
             raise JobError(f"Precision must be one of {', '.join(PRECISIONS)}.")
-        if self.batch_size < 0:
-            raise JobError("The batch size must be 0 (automatic) or more.")
+        if not 0 <= self.batch_size <= MAX_BATCH:
+            raise JobError(f"The batch size must be 0 (automatic) to {MAX_BATCH} tiles.")
         if not 0.0 <= self.min_valid <= 1.0:
             raise JobError("The valid share of a tile must lie between 0 and 1.")
 

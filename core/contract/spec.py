@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -31,6 +32,7 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 # The longest BigEarthNet name has 86 characters.
 MAX_CLASS_NAME = 120
+MAX_TILE = 4096
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 _NUMBER = (int, float)
 
@@ -106,8 +108,11 @@ class ModelSpec:
             raise SpecError(f"Task '{self.task}' is unknown; choose one of {', '.join(TASKS)}.")
         if not (math.isfinite(self.temperature) and self.temperature > 0):
             raise SpecError(f"Temperature must be positive, not {self.temperature}.")
-        if self.tile_size < 1 or not self.ground_resolution > 0:
-            raise SpecError("Tile size and ground resolution must be positive.")
+        if not (1 <= self.tile_size <= MAX_TILE and 0 < self.ground_resolution < math.inf):
+            raise SpecError(
+                f"Tile size must be 1 to {MAX_TILE} pixels and ground resolution positive, "
+                f"not {self.tile_size} and {self.ground_resolution}."
+            )
 
     @property
     def s2_names(self) -> tuple[str, ...]:
@@ -187,7 +192,7 @@ def config_digest(folder: str | Path) -> str:
 def read_config(folder: str | Path) -> Mapping[str, Any]:
     """Read config.json of a model folder; every defect is a :class:`ModelFolderError`."""
     path = Path(folder) / CONFIG_FILE
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file no error for a name that cannot be
         raise ModelFolderError(
             f"'{folder}' is not a model folder: it has no {CONFIG_FILE}. "
             f"Choose a folder with {CONFIG_FILE} and {WEIGHTS_FILE}.",
@@ -195,7 +200,7 @@ def read_config(folder: str | Path) -> Mapping[str, Any]:
         )
     try:
         payload = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise ModelFolderError(
             f"{CONFIG_FILE} in '{folder}' cannot be read ({problem}): "
             "copy the model folder again from its origin.",
@@ -225,7 +230,11 @@ def _check_channels(s2: tuple[ChannelSpec, ...], s1: tuple[ChannelSpec, ...]) ->
     unknown = [c.name for c in s2 if c.name not in known_s2]
     unknown += [c.name for c in s1 if c.name not in S1_BANDS]
     if unknown:
-        raise SpecError(f"Unknown channels in the spec: {', '.join(unknown)}.")
+        raise SpecError(
+            f"The model wants channels that are not known here: {', '.join(unknown)}. Known are "
+            f"{', '.join((*S2_BANDS, *INDEX_BANDS, *S1_BANDS))}. Update the plugin, or choose "
+            "another model."
+        )
     if len(set(names)) != len(names):
         raise SpecError(f"A channel stands twice in the spec: {', '.join(names)}.")
     if tuple(names[:3]) != RGB or len(s2) < 3:

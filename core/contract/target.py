@@ -6,6 +6,7 @@ Standard library only: a GeoPackage is an SQLite file.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -19,6 +20,8 @@ from .result import LAYER, RUN_TABLE
 SUFFIX = ".gpkg"
 STYLES = "layer_styles"
 _OURS = {LAYER, RUN_TABLE, STYLES}
+# A run holds its file from its start to its end: waiting longer would not help.
+_PATIENCE_SECONDS = 1.0
 _HOUSEKEEPING = ("gpkg_", "rtree_", "sqlite_")
 
 
@@ -27,9 +30,9 @@ def check_output(job: ClassifyJob) -> None:
 
     Asked before any work is done, and before anything that is there is touched.
     """
-    target = Path(job.output)
+    target = real_path(job.output)
     for source in (*job.s2, *job.s1):
-        if target.exists() and Path(source.path).exists() and target.samefile(source.path):
+        if target == real_path(source.path):
             raise OutputError(f"'{target}' is an input of this run: choose another output file.")
     check_target(job.output, fingerprint(job), job.overwrite)
 
@@ -42,16 +45,22 @@ def check_target(path: str, identity: Mapping[str, Any], overwrite: bool) -> Non
             not ours is never replaced. ``details["changed"]`` names what another run had
             different.
     """
-    target = Path(path)
+    target = real_path(path)
     if target.suffix.lower() != SUFFIX:
         raise OutputError(f"The output must be a GeoPackage: '{path}' does not end in {SUFFIX}.")
-    if target.is_dir():
+    # os.path has no errors for names that cannot be; pathlib has.
+    if os.path.isdir(target):
         raise OutputError(f"'{path}' is a folder: name a {SUFFIX} file in it.")
-    if not target.parent.is_dir():
+    if not os.path.isdir(target.parent):
         raise OutputError(f"The folder '{target.parent}' does not exist: make it first.")
     _probe_writable(target)
     if is_there(target):
         _check_same_run(target, identity, overwrite)
+
+
+def real_path(path: str) -> Path:
+    """Return where a file really is: a link stays a link when its file is replaced."""
+    return Path(os.path.realpath(path))
 
 
 def is_there(target: Path) -> bool:
@@ -67,7 +76,8 @@ def explained(target: Path) -> Iterator[None]:
     except (sqlite3.Error, OSError) as problem:
         raise OutputError(
             f"'{target}' cannot be written ({problem}). Finished tiles are kept. Check the disk's "
-            "space and rights, and close programs that have the file open; then run again.",
+            "space and rights, let another run on this file end, and close programs that have the "
+            "file open; then run again.",
             path=str(target),
         ) from problem
 
@@ -76,7 +86,7 @@ def _content(path: Path) -> tuple[set[str], Mapping[str, Any] | None]:
     """Return the tables in a file, and the fingerprint of our run."""
     # Not read-only: a process killed inside a commit leaves a rollback journal, and only who
     # may write can play it back and read the file.
-    with explained(path), closing(sqlite3.connect(path)) as connection:
+    with explained(path), closing(sqlite3.connect(path, timeout=_PATIENCE_SECONDS)) as connection:
         try:
             query = "SELECT name FROM sqlite_master WHERE type = 'table'"
             names = {name for (name,) in connection.execute(query)}
@@ -124,14 +134,15 @@ def _check_same_run(target: Path, identity: Mapping[str, Any], overwrite: bool) 
 
 
 def _probe_writable(target: Path) -> None:
+    created = not os.path.exists(target)
     try:
-        created = not target.exists()
         with target.open("ab"):
             pass
         if created:
             target.unlink()
-    except OSError as problem:
+    except (OSError, ValueError) as problem:  # ValueError: a name with a NUL
+        reason = getattr(problem, "strerror", None) or problem
         raise OutputError(
-            f"'{target}' cannot be written ({problem.strerror}): choose another folder.",
+            f"'{target}' cannot be written ({reason}): choose another folder or name.",
             path=str(target),
         ) from problem

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
@@ -18,7 +19,7 @@ from ..contract.job import fingerprint_digest
 from ..contract.qml import result_style_qml
 from ..contract.result import LAYER, OK, RUN_TABLE, TileResult
 from ..contract.spec import ModelSpec
-from ..contract.target import SUFFIX, check_target, explained, is_there
+from ..contract.target import SUFFIX, check_target, explained, is_there, real_path
 from . import schema
 
 
@@ -63,14 +64,14 @@ class Journal:
         Raises:
             OutputError: not writable, not ours, or of another run (unless ``overwrite``).
         """
-        target = Path(path)
+        target = real_path(path)
         check_target(path, identity, overwrite)
         is_new = overwrite or not is_there(target)
         with explained(target):
             if is_new:
-                _create(target, spec, crs_wkt, identity, run)
+                _create(target, spec, crs_wkt, identity, run, overwrite)
             package = GeoPackage(target)
-            package.connection.execute("PRAGMA synchronous = FULL")
+            _hold(package.connection)
             if not is_new:
                 schema.start_again(package)
                 _write_run(package.connection, spec, identity, run)
@@ -134,8 +135,21 @@ def read_state(connection: sqlite3.Connection) -> JournalState:
     )
 
 
+def _hold(connection: sqlite3.Connection) -> None:
+    """Keep every other writer out until the file is closed, or this process is dead."""
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    connection.execute("BEGIN EXCLUSIVE")
+    connection.commit()
+
+
 def _create(
-    target: Path, spec: ModelSpec, crs_wkt: str, identity: Mapping[str, Any], run: Mapping[str, Any]
+    target: Path,
+    spec: ModelSpec,
+    crs_wkt: str,
+    identity: Mapping[str, Any],
+    run: Mapping[str, Any],
+    overwrite: bool,
 ) -> None:
     """Put an empty file of this run in place. What was there stays until the new one is whole."""
     fresh = target.with_name(f".{target.stem}.new{SUFFIX}")
@@ -144,6 +158,8 @@ def _create(
         package = schema.create(fresh, spec, crs_wkt)
         with closing(package.connection) as connection:
             _write_run(connection, spec, identity, run)
+        if is_there(target) and not overwrite:
+            raise FileExistsError(errno.EEXIST, "another run has just made it")
         # The rollback journal of an old file must not be played back into the new one.
         _remove(target)
         os.replace(fresh, target)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import shapely
 from affine import Affine
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 from rasterio.warp import transform as transform_points
@@ -129,6 +130,13 @@ def project(
             f"No transformation from {crs_name(source)} to {crs_name(target)} is known "
             f"({problem}). Reproject one of the rasters first.",
         ) from problem
+    except CPLE_BaseError:
+        # One point that PROJ refuses takes all others with it.
+        if len(xs) == 1:
+            return np.array([np.nan]), np.array([np.nan])
+        halves = (slice(None, len(xs) // 2), slice(len(xs) // 2, None))
+        parts = [project(xs[half], ys[half], source, target) for half in halves]
+        return np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts])
     return np.asarray(moved[0], dtype=float), np.asarray(moved[1], dtype=float)
 
 

@@ -12,6 +12,7 @@ import shapely
 from affine import Affine
 
 from ..contract.errors import CrsError, JobError, SourceError
+from .areas import parse_area
 from .geometry import Geometry, apply, crs_name
 
 # A relative difference of pixel sizes below this is rounding.
@@ -103,11 +104,11 @@ class TileGrid:
     def select(self, extent_wkt: str | None = None, aoi_wkt: str | None = None) -> tuple[Tile, ...]:
         """Return the tiles whose centre lies inside both polygons, in row-major order.
 
-        The polygons are WKT in the CRS of the grid; None does not restrict. May be empty.
-        Raises JobError for a WKT that is no polygon, or for too many tiles.
+        The polygons are WKT in the CRS of the grid, or EWKT; None does not restrict. May be
+        empty. Raises JobError for what is no polygon, or for too many tiles.
         """
         areas = [
-            parse_area(wkt, name)
+            parse_area(wkt, name, self.geometry.crs)
             for wkt, name in ((extent_wkt, "extent"), (aoi_wkt, "area of interest"))
             if wkt is not None
         ]
@@ -166,20 +167,6 @@ def lay_grid(geometry: Geometry, tile_size: int, resolution: float, stride: int 
     if abs(x / size - 1) > SAME_SIZE or abs(y / size - 1) > SAME_SIZE:
         upright = _resized(upright, size / x, size / y)
     return TileGrid(upright, tile_size, tile_size if stride is None else stride)
-
-
-def parse_area(wkt: str, name: str) -> Any:
-    """Return a WKT polygon as a valid geometry; JobError names it where it is none."""
-    try:
-        area = shapely.from_wkt(wkt)
-    except (shapely.errors.ShapelyError, TypeError, ValueError) as problem:
-        raise JobError(
-            f"The {name} is not a polygon in WKT ({problem}). Choose or draw it again."
-        ) from problem
-    if area is None or area.geom_type not in ("Polygon", "MultiPolygon", "GeometryCollection"):
-        kind = "nothing" if area is None else f"a {area.geom_type}"
-        raise JobError(f"The {name} must be a polygon, not {kind}.")
-    return shapely.make_valid(area)
 
 
 def _resized(geometry: Geometry, x: float, y: float) -> Geometry:

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import rasterio
-import shapely
 
 from ..contract.channels import INDEX_BANDS, RGB, base_bands
 from ..contract.errors import JobError, NoOverlapError
 from ..contract.job import RasterSource
 from ..contract.spec import ChannelSpec, ModelSpec
 from .ahead import read_ahead
+from .areas import parse_area
 from .geometry import Geometry, covered_share, crs_name
-from .grid import SAME_SIZE, Tile, TileGrid, lay_grid, parse_area
+from .grid import SAME_SIZE, Tile, TileGrid, lay_grid
 from .missing import check_complete
 from .pixels import GDAL_OPTIONS, Band
 from .radiometry import S1Verdict, S2Verdict, SceneWarning, judge_s1, judge_s2
@@ -96,7 +96,7 @@ class Scene:
     def select(self, extent_wkt: str | None = None, aoi_wkt: str | None = None) -> tuple[Tile, ...]:
         """Return the tiles whose centre lies inside both polygons, in row-major order.
 
-        The polygons are WKT in the CRS of the grid. NoOverlapError where no tile is left.
+        The polygons are WKT in the CRS of the grid, or EWKT. NoOverlapError where no tile is left.
         """
         tiles = self.grid.select(extent_wkt, aoi_wkt)
         if not tiles:
@@ -194,8 +194,9 @@ def _overlap(grid: Geometry, s1: Found) -> float:
 def _nothing_selected(grid: TileGrid, wkts: list[str]) -> NoOverlapError:
     side = grid.tile_size * grid.geometry.pixel_size_m
     own = grid.geometry.footprint()
-    touches = all(own.intersects(parse_area(wkt, "extent")) for wkt in wkts)
-    asked = "; ".join(_bounds(shapely.from_wkt(wkt)) for wkt in wkts)
+    areas = [parse_area(wkt, "area", grid.geometry.crs) for wkt in wkts]
+    touches = all(own.intersects(area) for area in areas)
+    asked = "; ".join(map(_bounds, areas))
     advice = (
         f"It holds no centre of a tile of {side:.0f} m: choose a larger area or a smaller stride."
         if touches

@@ -12,7 +12,7 @@ from rasterio.errors import CRSError
 from ..contract.errors import CrsError, JobError, RadiometryError, SourceError
 from ..contract.job import RasterSource, without_credentials
 from .files import raster_files
-from .geometry import Geometry
+from .geometry import Geometry, crs_name
 from .naming import band_names
 from .pixels import Band, has_mask, open_raster
 from .product import Product, read_product
@@ -189,6 +189,18 @@ def _geometry(dataset: Any, source: RasterSource) -> Geometry:
         raise CrsError(
             f"'{shown}' has no position on Earth: it has no geotransform. Georeference it, or "
             "choose the raster it was made from.",
+            path=shown,
+        )
+    if not (crs.is_projected or crs.is_geographic):
+        raise CrsError(
+            f"The CRS '{crs_name(crs)}' of '{shown}' is no map projection and no longitude and "
+            "latitude. Assign the right CRS to the layer.",
+            path=shown,
+        )
+    if dataset.transform.is_degenerate:
+        raise SourceError(
+            f"The pixels of '{shown}' have no area: its geotransform is damaged. Export the "
+            "raster again.",
             path=shown,
         )
     return Geometry(crs, dataset.transform, dataset.width, dataset.height)

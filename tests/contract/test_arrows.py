@@ -32,7 +32,8 @@ ARROWS = {
     "pipeline": {"contract", "scene", "model", "checkpoint", "predictions", "inference"},
     "training": {"contract", "scene", "model", "checkpoint", "predictions", "pipeline"},
     "worker": {"contract", "pipeline", "training"},
-    "cli": {"contract", "cli_progress", "scene", "checkpoint", "pipeline", "training"},
+    "cli": {"contract", "cli_area", "cli_progress", "scene", "checkpoint", "pipeline", "training"},
+    "cli_area": {"contract"},
     "cli_progress": {"contract"},
 }
 # save_pretrained and from_pretrained are methods of the model, as users of transformers

@@ -105,6 +105,9 @@ def test_help_is_fast_and_loads_nothing_heavy() -> None:
         ({"--extent": ["nan", "0", "1", "1"]}, "job"),
         ({"--s2-bands": "B02"}, "job"),
         ({"--s2-bands": "B99=1"}, "job"),
+        ({"--batch-size": "1000000"}, "job"),
+        ({"--stride": "9" * 20}, "job"),
+        ({"--device": "cuda:" + "9" * 20}, "job"),
     ],
 )
 def test_errors_are_words_and_exit_code_2(job: ClassifyJob, change: dict, code: str) -> None:
@@ -126,6 +129,13 @@ def test_wrong_usage_is_exit_code_2() -> None:
     assert run("classify").returncode == 2
     assert run("conquer").returncode == 2
     assert run().returncode == 2
+
+
+def test_wrong_usage_is_told_in_json_too() -> None:
+    done = run("classify", "--stride", "abc", "--json")
+    assert done.returncode == 2
+    assert last_json(done)["error"]["code"] == "job"
+    assert "usage: multimodal classify" in done.stderr
 
 
 def test_an_area_from_a_geojson_file(job: ClassifyJob, tmp_path: Path) -> None:

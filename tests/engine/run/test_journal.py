@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -52,9 +53,33 @@ def closed(tmp_path: Path) -> Path:
 def test_each_batch_is_on_disk_before_the_file_is_closed(tmp_path: Path) -> None:
     journal = open_journal(tmp_path / "tiles.gpkg")
     journal.append([row(0), row(1)])
-    assert table(journal.path, "SELECT count(*) FROM tiles") == [(2,)]
-    assert table(journal.path, "SELECT state FROM mm_run") == [("running",)]
+    # A copy, as after a power cut: the run holds the file itself.
+    copy = Path(shutil.copy(journal.path, tmp_path / "copy.gpkg"))
+    assert table(copy, "SELECT count(*) FROM tiles") == [(2,)]
+    assert table(copy, "SELECT state FROM mm_run") == [("running",)]
     journal.close("partial")
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_second_run_on_the_same_file_is_refused(tmp_path: Path, overwrite: bool) -> None:
+    first = open_journal(tmp_path / "tiles.gpkg")
+    first.append([row(0), row(1)])
+    with pytest.raises(OutputError, match="let another run on this file end"):
+        open_journal(tmp_path / "tiles.gpkg", overwrite=overwrite)
+    first.append([row(2)])
+    first.close("complete")
+    assert table(first.path, "SELECT tile_id FROM tiles ORDER BY fid") == [(0,), (1,), (2,)]
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    link = tmp_path / "link.gpkg"
+    link.symlink_to(tmp_path / "real.gpkg")
+    for overwrite in (False, True):
+        journal = open_journal(link, overwrite=overwrite)
+        journal.append([row(0)])
+        journal.close("complete")
+    assert link.is_symlink()
+    assert table(tmp_path / "real.gpkg", "SELECT count(*) FROM tiles") == [(1,)]
 
 
 def test_a_process_that_is_killed_leaves_its_batches(tmp_path: Path) -> None:

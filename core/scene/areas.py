@@ -1,0 +1,72 @@
+"""Areas that restrict a run: WKT, or EWKT where it has a CRS of its own."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import shapely
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+
+from ..contract.errors import JobError
+from .geometry import project
+
+_EWKT = re.compile(r"\s*SRID=(\d+);(.*)", re.I | re.S)
+_KINDS = ("Polygon", "MultiPolygon", "GeometryCollection")
+# A straight edge is a curve in another projection: points are added to this share of its box.
+_EDGE_SHARE = 0.02
+
+
+def parse_area(text: str, name: str, crs: CRS) -> Any:
+    """Return a polygon as a valid geometry in ``crs``.
+
+    Args:
+        text: WKT in ``crs``, or EWKT (``SRID=4326;POLYGON ...``) in the CRS of its EPSG code.
+        name: what the polygon is, for the error.
+
+    Raises:
+        JobError: not WKT, not a polygon, or not to be had in ``crs``.
+    """
+    coded = _EWKT.fullmatch(text)
+    area = _from_wkt(coded[2] if coded else text, name)
+    return _projected(area, name, int(coded[1]), crs) if coded else area
+
+
+def _from_wkt(wkt: str, name: str) -> Any:
+    try:
+        area = shapely.from_wkt(wkt)
+    except (shapely.errors.ShapelyError, TypeError, ValueError) as problem:
+        raise JobError(
+            f"The {name} is not a polygon in WKT ({problem}). Choose or draw it again."
+        ) from problem
+    if area is None or area.geom_type not in _KINDS:
+        kind = "nothing" if area is None else f"a {area.geom_type}"
+        raise JobError(f"The {name} must be a polygon, not {kind}.")
+    return shapely.make_valid(area)
+
+
+def _projected(area: Any, name: str, code: int, crs: CRS) -> Any:
+    try:
+        own = CRS.from_epsg(code)
+    except CRSError as problem:
+        raise JobError(
+            f"The {name} has the CRS EPSG:{code}, which is unknown: reproject it to the CRS of "
+            "Sentinel-2."
+        ) from problem
+    if own == crs or area.is_empty:
+        return area
+    west, south, east, north = area.bounds
+    fine = shapely.segmentize(area, max(east - west, north - south) * _EDGE_SHARE)
+
+    def moved(points: np.ndarray) -> np.ndarray:
+        return np.column_stack(project(points[:, 0], points[:, 1], own, crs))
+
+    projected = shapely.transform(shapely.force_2d(fine), moved)
+    if not np.isfinite(shapely.get_coordinates(projected)).all():
+        raise JobError(
+            f"The {name} (EPSG:{code}) reaches outside the area where the CRS of Sentinel-2 is "
+            "defined: choose a smaller area around the scene."
+        )
+    return shapely.make_valid(projected)

@@ -1,0 +1,96 @@
+"""May a result go to this file? Standard library alone, as in QGIS."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from multimodal.contract.errors import OutputError
+from multimodal.contract.job import ClassifyJob, RasterSource
+from multimodal.contract.target import check_output, check_target
+
+IDENTITY = {"version": "1", "stride": None}
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> Path:
+    path = tmp_path / "tiles.gpkg"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for table in ("gpkg_contents", "tiles", "rtree_tiles_geom", "layer_styles"):
+            connection.execute(f"CREATE TABLE {table} (a)")
+        connection.execute("CREATE VIEW geometry_columns AS SELECT 1")
+        connection.execute("CREATE TABLE mm_run (fid, identity)")
+        connection.execute("INSERT INTO mm_run VALUES (1, ?)", (json.dumps(IDENTITY),))
+    return path
+
+
+def add_table(path: Path, name: str) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"CREATE TABLE {name} (a)")
+
+
+def test_a_new_file_and_the_same_run_may(tmp_path: Path, result: Path) -> None:
+    check_target(str(tmp_path / "new.gpkg"), IDENTITY, False)
+    assert not (tmp_path / "new.gpkg").exists()
+    check_target(str(result), IDENTITY, False)
+
+
+def test_an_empty_file_is_only_a_reserved_name(tmp_path: Path) -> None:
+    path = tmp_path / "reserved.gpkg"
+    path.touch()
+    check_target(str(path), IDENTITY, False)
+
+
+def test_another_run_only_when_told_to_start_over(result: Path) -> None:
+    other = {**IDENTITY, "stride": 60}
+    with pytest.raises(OutputError, match=r"holds another run .different: stride") as caught:
+        check_target(str(result), other, False)
+    assert caught.value.details["changed"] == ["stride"]
+    check_target(str(result), other, True)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_not_ours_is_never_replaced(tmp_path: Path, overwrite: bool) -> None:
+    foreign = tmp_path / "parcels.gpkg"
+    add_table(foreign, "parcels")
+    text = tmp_path / "text.gpkg"
+    text.write_text("not a database at all " * 99)
+    for path in (foreign, text):
+        before = path.read_bytes()
+        with pytest.raises(OutputError, match="not a result of this program"):
+            check_target(str(path), IDENTITY, overwrite)
+        assert path.read_bytes() == before
+
+
+def test_tables_that_a_user_added_are_not_replaced_either(result: Path) -> None:
+    add_table(result, "my_notes")
+    check_target(str(result), IDENTITY, False)
+    with pytest.raises(OutputError, match="also holds my_notes"):
+        check_target(str(result), IDENTITY, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("out.shp", "must be a GeoPackage"),
+        ("no/such/out.gpkg", "make it first"),
+        ("d.gpkg", "folder"),
+    ],
+)
+def test_names_that_cannot_be(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / "d.gpkg").mkdir()
+    with pytest.raises(OutputError, match=said):
+        check_target(str(tmp_path / name), IDENTITY, False)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_input_is_never_the_output(result: Path, tmp_path: Path, overwrite: bool) -> None:
+    link = tmp_path / "link.gpkg"
+    link.symlink_to(result)
+    job = ClassifyJob((RasterSource(str(result)),), (), "model", str(link), overwrite=overwrite)
+    with pytest.raises(OutputError, match="is an input"):
+        check_output(job)

@@ -1,0 +1,103 @@
+"""Areas of interest as a shell gives them, and in which CRS they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import shapely
+from rasterio.crs import CRS
+from rasterio.warp import transform_geom
+
+from multimodal.cli_area import aoi_wkt
+from multimodal.contract.errors import JobError
+from multimodal.scene.areas import parse_area
+
+UTM = CRS.from_epsg(32633)
+SQUARE = shapely.box(344400, 5290800, 345600, 5293200)
+BOWTIE = shapely.Polygon(
+    [(344400, 5290800), (345600, 5293200), (345600, 5290800), (344400, 5293200)]
+)
+
+
+def write(path: Path, *shapes: Any, **members: Any) -> str:
+    features = [
+        {"type": "Feature", "properties": {}, "geometry": None if s is None else s} for s in shapes
+    ]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features, **members}))
+    return str(path)
+
+
+def mapping(shape: Any, code: int = 32633) -> dict[str, Any]:
+    return dict(transform_geom(UTM, CRS.from_epsg(code), shapely.geometry.mapping(shape)))
+
+
+def same_area(text: str) -> float:
+    """Return the share of both that is in only one of them."""
+    got = parse_area(text, "area", UTM)
+    return got.symmetric_difference(SQUARE).area / SQUARE.area
+
+
+def named(name: str) -> dict[str, Any]:
+    return {"type": "name", "properties": {"name": name}}
+
+
+def test_geojson_is_in_wgs84_as_its_standard_says(tmp_path: Path) -> None:
+    text = aoi_wkt(write(tmp_path / "a.geojson", mapping(SQUARE, 4326)))
+    assert text.startswith("SRID=4326;")
+    assert same_area(text) < 0.001
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        (32632, "urn:ogc:def:crs:EPSG::32632"),
+        (3857, "EPSG:3857"),
+        (4326, "urn:ogc:def:crs:OGC:1.3:CRS84"),
+    ],
+)
+def test_geojson_that_names_its_crs(tmp_path: Path, code: int, name: str) -> None:
+    path = write(tmp_path / "a.geojson", mapping(SQUARE, code), crs=named(name))
+    assert same_area(aoi_wkt(path)) < 0.001
+
+
+def test_numbers_that_cannot_be_degrees_are_in_the_crs_of_the_scene(tmp_path: Path) -> None:
+    assert same_area(aoi_wkt(write(tmp_path / "a.geojson", mapping(SQUARE)))) == 0
+
+
+def test_a_crs_without_a_code_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.geojson", mapping(SQUARE), crs=named("my grid"))
+    with pytest.raises(JobError, match="no EPSG code"):
+        aoi_wkt(path)
+
+
+def test_an_unknown_code_is_refused() -> None:
+    with pytest.raises(JobError, match="EPSG:999999, which is unknown"):
+        parse_area(f"SRID=999999;{SQUARE.wkt}", "area of interest", UTM)
+
+
+def test_self_crossing_and_empty_features_do_no_harm(tmp_path: Path) -> None:
+    bowtie = shapely.geometry.mapping(BOWTIE)
+    path = write(tmp_path / "a.geojson", bowtie, None, mapping(SQUARE))
+    assert same_area(aoi_wkt(path)) == 0
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "3", '{"type": "FeatureCollection"}', "not json"])
+def test_other_files_are_explained(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.geojson"
+    path.write_text(text)
+    with pytest.raises(JobError, match="no GeoJSON with polygons"):
+        aoi_wkt(str(path))
+
+
+def test_wkt_goes_through_unchanged() -> None:
+    for text in (SQUARE.wkt, f"SRID=4326;{SQUARE.wkt}", "POLYGON EMPTY", None):
+        assert aoi_wkt(text) == text
+
+
+def test_an_area_the_projection_does_not_know_is_refused() -> None:
+    pole = "SRID=4326;POLYGON ((-170 80, 170 80, 170 95, -170 95, -170 80))"
+    with pytest.raises(JobError, match="outside the area"):
+        parse_area(pole, "area", UTM)
