@@ -21,7 +21,7 @@ from qgis.PyQt.QtCore import QMetaType
 
 from .about import tr
 from .core.contract.errors import OutputError
-from .core.contract.result import LAYER, TileResult, result_fields
+from .core.contract.result import LAYER, OK, TileResult, result_fields
 from .core.contract.spec import ModelSpec
 from .style import apply_style
 
@@ -75,6 +75,7 @@ class Journal:
     path: Path
     crs: QgsCoordinateReferenceSystem
     count: int
+    classified: int
 
     def features(self, fields: QgsFields) -> Iterator[QgsFeature]:
         """Yield every tile with the attributes of ``fields``, found by name."""
@@ -99,7 +100,9 @@ def open_journal(path: Path) -> Journal:
             tr("'{}' has no layer '{}': it is not a result of this plugin.").format(path, LAYER)
         )
     crs = QgsCoordinateReferenceSystem.fromWkt(layer.GetSpatialRef().ExportToWkt())
-    return Journal(path, crs, layer.GetFeatureCount())
+    count = layer.GetFeatureCount()
+    layer.SetAttributeFilter(f"status = '{OK}'")
+    return Journal(path, crs, count, layer.GetFeatureCount())
 
 
 def _open(path: Path):

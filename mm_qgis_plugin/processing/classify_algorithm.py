@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from qgis.core import (
-    QgsFeatureSink,
     QgsProcessingAlgorithm,
     QgsProcessingContext,
     QgsProcessingException,
@@ -17,16 +16,16 @@ from qgis.core import (
 from qgis.PyQt.QtGui import QIcon
 
 from ..about import home_page, icon, tr
-from ..core.contract.errors import CancelledError, MultimodalError
+from ..core.contract.errors import CancelledError, MultimodalError, OutputError
 from ..core.contract.job import ClassifyJob
-from ..core.contract.result import OK
 from ..core.contract.spec import ModelSpec, read_spec
 from ..progress_text import summary_text
 from ..results import Journal, open_journal, qgis_fields
 from ..style import ResultStyler, apply_style, save_default_style
 from ..worker import session_worker
 from . import parameters as names
-from .reading import JobReader, output_file
+from .destination import check_written, fill, sink_place
+from .reading import JobReader
 from .reporter import Reporter
 
 
@@ -150,21 +149,26 @@ class ClassifyAlgorithm(QgsProcessingAlgorithm):
     ) -> tuple[str, dict[str, int]]:
         assert self._spec is not None
         fields = qgis_fields(self._spec)
-        sink, destination = self.parameterAsSink(
-            parameters, names.OUTPUT, context, fields, QgsWkbTypes.Type.Polygon, journal.crs
-        )
-        if sink is None:
-            raise QgsProcessingException(self.invalidSinkError(parameters, names.OUTPUT))
-        counts = {names.CLASSIFIED: 0, names.SKIPPED: 0}
-        for feature in journal.features(fields):
-            counts[names.CLASSIFIED if feature["status"] == OK else names.SKIPPED] += 1
-            if not sink.addFeature(feature, QgsFeatureSink.Flag.FastInsert):
-                raise QgsProcessingException(
-                    tr("The output cannot be written ({}). The tiles are kept in '{}'.").format(
-                        sink.lastError(), journal.path
-                    )
-                )
-        return destination, counts
+        try:
+            sink, destination = self.parameterAsSink(
+                parameters, names.OUTPUT, context, fields, QgsWkbTypes.Type.Polygon, journal.crs
+            )
+            if sink is None:
+                raise OutputError(self.invalidSinkError(parameters, names.OUTPUT))
+            written = fill(sink, journal.features(fields))
+            del sink  # closes the file
+            check_written(sink_place(parameters.get(names.OUTPUT)), written)
+        except (QgsProcessingException, OutputError) as problem:
+            raise OutputError(
+                tr(
+                    "The output cannot be written ({}). The tiles are kept in '{}': choose "
+                    "another output and run again, nothing is computed twice."
+                ).format(problem, journal.path)
+            ) from problem
+        return destination, {
+            names.CLASSIFIED: journal.classified,
+            names.SKIPPED: journal.count - journal.classified,
+        }
 
     def _style(self, destination: str, parameters: dict, context: QgsProcessingContext) -> None:
         """Style the output in each way it may be met: loaded, handed on, opened later."""
@@ -175,7 +179,7 @@ class ClassifyAlgorithm(QgsProcessingAlgorithm):
         scratch = context.temporaryLayerStore().mapLayer(destination)
         if isinstance(scratch, QgsVectorLayer):
             apply_style(scratch, self._spec)
-        elif output_file(parameters.get(names.OUTPUT)) is not None:
+        elif sink_place(parameters.get(names.OUTPUT)) is not None:
             save_default_style(destination, self._spec)
 
 

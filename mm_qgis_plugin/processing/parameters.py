@@ -70,7 +70,9 @@ def outputs() -> Iterator[QgsProcessingOutputNumber]:
 
 
 def _inputs() -> Iterator[QgsProcessingParameterDefinition]:
-    for name, label in ((S2, tr("Sentinel-2 rasters")), (S1, tr("Sentinel-1 rasters"))):
+    for name, sensor in ((S2, "Sentinel-2"), (S1, "Sentinel-1")):
+        # Optional to QGIS, for the path stands in for it; JobReader wants one of the two.
+        label = tr("{} rasters, or a path under Advanced").format(sensor)
         kind = QgsProcessing.SourceType.TypeRaster
         yield QgsProcessingParameterMultipleLayers(name, label, kind, optional=True)
     yield QgsProcessingParameterFile(

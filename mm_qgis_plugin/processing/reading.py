@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from qgis.core import (
     QgsCoordinateReferenceSystem,
     QgsFeatureRequest,
-    QgsProcessing,
     QgsProcessingAlgorithm,
     QgsProcessingContext,
-    QgsProcessingOutputLayerDefinition,
+    QgsProcessingFeatureSource,
+    QgsProviderRegistry,
 )
 
 from .. import journals
 from ..about import tr
 from ..bands import band_map
-from ..core.contract.errors import JobError, OutputError, SourceError
+from ..core.contract.errors import JobError, SourceError
 from ..core.contract.job import ClassifyJob, RasterSource
 from ..layers import crs_of_path, path_source, polygons_wkt, raster_source
 from . import parameters as names
+from .destination import Place, check_sink, sink_place
 
 # The job cannot be without an output; which one is known when the rest is.
 _LATER = "later.gpkg"
@@ -40,10 +41,9 @@ class JobReader:
 
     def checked(self) -> ClassifyJob:
         """Return the job without area and journal, after all checks that cost nothing."""
-        self._check_output()
         algorithm, values, context = self._algorithm, self._values, self._context
         stride = values.get(names.STRIDE)
-        return ClassifyJob(
+        job = ClassifyJob(
             s2=self._sources(names.S2, names.S2_PATH, names.S2_BANDS, "Sentinel-2"),
             s1=self._sources(names.S1, names.S1_PATH, names.S1_BANDS, "Sentinel-1"),
             model=os.path.abspath(self.model_folder()),
@@ -57,6 +57,8 @@ class JobReader:
             min_valid=algorithm.parameterAsDouble(values, names.MIN_VALID, context),
             overwrite=algorithm.parameterAsBool(values, names.OVERWRITE, context),
         )
+        check_sink(sink_place(values.get(names.OUTPUT)), self._inputs(job))
+        return job
 
     def complete(self) -> ClassifyJob:
         """Return the whole job: with the area, and the journal as its output."""
@@ -133,9 +135,11 @@ class JobReader:
         source = self._algorithm.parameterAsSource(self._values, names.AOI, self._context)
         if source is None:
             raise SourceError(tr("The polygons in AOI cannot be opened: choose a polygon layer."))
-        request = QgsFeatureRequest().setNoAttributes()
+        # polygons_wkt mends what is invalid. QGIS's own check would throw through Python's
+        # frames, and the next call of Python would end QGIS.
+        unchecked = QgsProcessingFeatureSource.Flag.FlagSkipGeometryValidityChecks
         return polygons_wkt(
-            source.getFeatures(request),
+            source.getFeatures(QgsFeatureRequest().setNoAttributes(), unchecked),
             source.sourceCrs(),
             self._target_crs(job),
             self._context.transformContext(),
@@ -145,28 +149,14 @@ class JobReader:
         path = self._algorithm.parameterAsFileOutput(self._values, names.JOURNAL, self._context)
         return os.path.abspath(path) if path else ""
 
-    def _check_output(self) -> None:
-        """Find out before the work, not after it, that a file cannot be written."""
-        path = output_file(self._values.get(names.OUTPUT))
-        if path is None:
-            return
+    def _inputs(self, job: ClassifyJob) -> Iterator[Place]:
+        for source in (*job.s2, *job.s1):
+            yield Place(Path(source.path), source.path.rpartition(":")[2])
         journal = self._given_journal()
-        if journal and Path(journal) == path.absolute():
-            raise OutputError(tr("OUTPUT and JOURNAL are the same file: choose two."))
-        if not path.absolute().parent.is_dir() or not os.access(path.absolute().parent, os.W_OK):
-            raise OutputError(
-                tr("The output '{}' cannot be written: choose a folder that exists and where "
-                   "you may write.").format(path)
-            )  # fmt: skip
-
-
-def output_file(value: Any) -> Path | None:
-    """Return the file that a sink's value speaks of; None for scratch layers and databases."""
-    if isinstance(value, QgsProcessingOutputLayerDefinition):
-        value = value.sink.staticValue()
-    text = value if isinstance(value, str) else ""
-    path = text.split("|", 1)[0]
-    is_other = text in ("", QgsProcessing.TEMPORARY_OUTPUT, "memory:") or "://" in text
-    if is_other or (":" in text and not os.path.splitdrive(path)[0]) or not Path(path).suffix:
-        return None
-    return Path(path)
+        if journal:
+            yield Place(Path(journal))
+        if self._values.get(names.AOI):
+            layer = self._algorithm.parameterAsVectorLayer(self._values, names.AOI, self._context)
+            if layer is not None and layer.providerType() == "ogr":
+                parts = QgsProviderRegistry.instance().decodeUri("ogr", layer.source())
+                yield Place(Path(parts.get("path") or ""), parts.get("layerName") or "")

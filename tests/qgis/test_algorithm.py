@@ -12,6 +12,7 @@ import pytest
 from qgis.core import (
     QgsCoordinateReferenceSystem,
     QgsCoordinateTransform,
+    QgsCoordinateTransformContext,
     QgsFeature,
     QgsGeometry,
     QgsProcessing,
@@ -31,8 +32,12 @@ from qgis.core import (
     QgsRasterLayer,
     QgsRectangle,
     QgsRuleBasedRenderer,
+    QgsVectorFileWriter,
     QgsVectorLayer,
 )
+
+from mm_qgis_plugin.core.contract.errors import OutputError
+from mm_qgis_plugin.processing.destination import Place, check_written
 
 ALGORITHM = "multimodal:classify"
 TILES = 8
@@ -202,6 +207,68 @@ def test_polygons_select_tiles_and_honour_the_selection(
     assert tile_ids(run(parameters, AOI=selected)["OUTPUT"]) == [3]
 
 
+def test_a_crossed_polygon_is_mended_and_the_next_run_is_well(
+    parameters: dict, areas: QgsVectorLayer
+) -> None:
+    crossed = QgsFeature()
+    crossed.setGeometry(QgsGeometry.fromWkt(
+        "POLYGON ((345000 5293900, 346200 5295000, 346200 5293900, 345000 5295000, 345000 5293900))"
+    ))  # fmt: skip
+    areas.dataProvider().addFeatures([crossed])
+    everything = tile_ids(run(parameters)["OUTPUT"])
+    assert set(tile_ids(run(parameters, AOI=areas)["OUTPUT"])) <= set(everything)
+    assert tile_ids(run(parameters)["OUTPUT"]) == everything
+
+
+@pytest.fixture
+def area_file(areas: QgsVectorLayer, tmp_path: Path) -> Path:
+    path = tmp_path / "areas.gpkg"
+    options = QgsVectorFileWriter.SaveVectorOptions()
+    options.layerName = "areas"
+    QgsVectorFileWriter.writeAsVectorFormatV3(
+        areas, str(path), QgsCoordinateTransformContext(), options
+    )
+    return path
+
+
+def test_an_input_is_never_overwritten(parameters: dict, area_file: Path) -> None:
+    before = area_file.read_bytes()
+    whole_file, same_table = str(area_file), f"ogr:dbname='{area_file}' table=\"areas\" (geom)"
+    for output in (whole_file, same_table):
+        with pytest.raises(QgsProcessingException, match="is an input of this run"):
+            run(parameters, AOI=f"{area_file}|layername=areas", OUTPUT=output)
+    assert area_file.read_bytes() == before
+
+
+def test_a_table_beside_an_input(parameters: dict, area_file: Path) -> None:
+    output = f"ogr:dbname='{area_file}' table=\"tiles\" (geom)"
+    result = run(parameters, AOI=f"{area_file}|layername=areas", OUTPUT=output)
+    assert result["CLASSIFIED"] == 2
+    for table, count in (("areas", 2), ("tiles", 2)):
+        layer = QgsVectorLayer(f"{area_file}|layername={table}", table, "ogr")
+        assert layer.featureCount() == count
+
+
+def test_a_file_that_lost_its_end_is_no_result(parameters: dict, tmp_path: Path) -> None:
+    path = tmp_path / "tiles.geojson"
+    run(parameters, OUTPUT=str(path))
+    check_written(Place(path), TILES)
+    with pytest.raises(OutputError, match="8 of 9 tiles"):
+        check_written(Place(path), TILES + 1)
+    assert not path.exists()
+    path.touch()  # what a full disk leaves of a GeoJSON
+    with pytest.raises(OutputError, match="0 of 8 tiles"):
+        check_written(Place(path), TILES)
+
+
+def test_a_sink_that_fails_says_where_the_tiles_are(parameters: dict, tmp_path: Path) -> None:
+    journal = tmp_path / "kept.gpkg"
+    output = tmp_path / "fieldless.dxf"
+    with pytest.raises(QgsProcessingException, match=r"(?s)tiles are kept in .*kept\.gpkg"):
+        run(parameters, OUTPUT=str(output), JOURNAL=str(journal))
+    assert journal.exists()
+
+
 def test_folder_instead_of_layers(parameters: dict, tmp_path: Path) -> None:
     folder = tmp_path / "scene"
     folder.mkdir()
@@ -332,6 +399,8 @@ def bad_input(tmp_path: Path, s2_path: str, s1_path: str, model_folder: str) -> 
         "other channels": other_channels,
         "damaged weights": damaged_weights,
         "unwritable output": lambda: {"OUTPUT": "/proc/nothing/here.gpkg"},
+        "unknown format": lambda: {"OUTPUT": str(tmp_path / "tiles.abc")},
+        "layer name in a file name": lambda: {"OUTPUT": str(tmp_path / "a.gpkg|layername=b")},
         "no S1": lambda: {"S1": None},
         "bad stride": lambda: {"STRIDE": 0},
         "bad band map": lambda: {"S2_BANDS": "B02:1"},
@@ -363,6 +432,8 @@ def without_crs(source: str, folder: Path) -> str:
         ("other channels", "B10"),
         ("damaged weights", "damaged|does not match|SHA"),
         ("unwritable output", "cannot be written: choose a folder"),
+        ("unknown format", "writes no '.abc' files"),
+        ("layer name in a file name", "is not a file name"),
         ("no S1", "No Sentinel-1 raster was given"),
         ("bad stride", "STRIDE|stride|Stride"),
         ("bad band map", "write channel=band number"),
