@@ -10,7 +10,7 @@ from qgis.PyQt.QtCore import pyqtSignal
 
 from . import settings
 from .about import tr
-from .core.client.runtime import create_environment
+from .core.client.environment import create_environment
 from .core.contract.errors import CancelledError, InternalError, MultimodalError
 from .core.contract.job import ClassifyJob
 from .core.contract.messages import Message, Progress
@@ -83,12 +83,8 @@ class EnvironmentTask(_Task):
 
     def work(self) -> str:
         """Make the environment; takes minutes."""
-        return str(create_environment(settings.managed_environment(), self._on_line))
-
-    def _on_line(self, text: str) -> None:
-        if self.isCanceled():
-            raise CancelledError(tr("The set-up was cancelled: start it again when you like."))
-        self.line.emit(text)
+        root = settings.managed_environment()
+        return str(create_environment(root, self.line.emit, is_cancelled=self.isCanceled))
 
 
 def _internal(problem: Exception) -> InternalError:

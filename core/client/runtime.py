@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +34,17 @@ def find_worker_python(configured: str | None, managed_root: Path) -> Path:
         RuntimeMissingError: none of them can serve; the message says what to do.
     """
     if configured:
-        return _checked(Path(configured))
+        return checked(Path(configured))
     managed = managed_python(managed_root)
     if managed.is_file():
-        return _checked(managed)
+        return checked(managed)
     own = host_python()
     if own is not None and _serves(own):
         return own
     raise RuntimeMissingError(
         "No Python with torch, transformers and rasterio was found for the worker. Use 'Set up "
         "worker environment' in the dock, or name an interpreter that has them under Advanced > "
-        "Worker Python. The packages are listed in core/client/worker-requirements.txt."
+        f"Worker Python. The packages are listed in '{REQUIREMENTS}'."
     )
 
 
@@ -110,31 +110,6 @@ def missing_packages(python: Path) -> tuple[str, ...]:
     return tuple(lines[-1].split()[1:])
 
 
-def create_environment(
-    managed_root: Path, on_line: Callable[[str], None], base_python: Path | None = None
-) -> Path:
-    """Make the managed environment with the locked packages; returns its interpreter.
-
-    ``on_line`` gets every line that the tools print. The folder lies outside the plugin, so
-    that upgrades keep it.
-
-    Raises:
-        RuntimeMissingError: a step failed; the message quotes its end.
-    """
-    base = base_python or host_python()
-    if base is None:
-        raise RuntimeMissingError(
-            "No Python was found to make the environment with: install Python 3.10 or newer and "
-            "name its interpreter under Advanced > Worker Python."
-        )
-    managed_root.mkdir(parents=True, exist_ok=True)
-    python = managed_python(managed_root)
-    _run([str(base), "-m", "venv", "--clear", str(managed_root / "venv")], on_line)
-    pip = [str(python), "-I", "-m", "pip", "install", "--disable-pip-version-check"]
-    _run([*pip, "--progress-bar", "off", "-r", str(REQUIREMENTS)], on_line)
-    return _checked(python)
-
-
 def hidden_window() -> dict[str, Any]:
     """Return the arguments of Popen that keep a console window from opening on Windows."""
     if _IS_WINDOWS:
@@ -150,7 +125,14 @@ def _serves(python: Path) -> bool:
         return False  # too old, as QGIS's may be: the caller says what to do
 
 
-def _checked(python: Path) -> Path:
+def checked(python: Path) -> Path:
+    """Return an interpreter that has all packages; RuntimeMissingError says what is wrong."""
+    if python.is_dir():
+        raise RuntimeMissingError(
+            f"'{python}' is a folder: choose the Python interpreter in it under Advanced > Worker "
+            "Python.",
+            path=str(python),
+        )
     if not python.is_file():
         raise RuntimeMissingError(
             f"The worker's Python '{python}' does not exist: choose another under Advanced > "
@@ -160,30 +142,9 @@ def _checked(python: Path) -> Path:
     missing = missing_packages(python)
     if missing:
         raise RuntimeMissingError(
-            f"'{python}' lacks {', '.join(missing)}: install them there (the list is "
-            "core/client/worker-requirements.txt), or choose another under Advanced > Worker "
-            "Python.",
+            f"'{python}' lacks {', '.join(missing)}: install them there (pip install -r "
+            f"'{REQUIREMENTS}'), or choose another under Advanced > Worker Python.",
             path=str(python),
             missing=list(missing),
         )
     return python
-
-
-def _run(command: Sequence[str], on_line: Callable[[str], None]) -> None:
-    lines: list[str] = []
-    try:
-        with subprocess.Popen(
-            command, env=child_environment(os.environ), stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, errors="replace", **hidden_window(),
-        ) as process:  # fmt: skip
-            for line in process.stdout or ():
-                lines.append(line.rstrip())
-                on_line(lines[-1])
-    except OSError as problem:
-        raise RuntimeMissingError(f"'{command[0]}' cannot be started ({problem}).") from problem
-    if process.returncode != 0:
-        raise RuntimeMissingError(
-            "The worker's environment could not be made: a step failed. Check the network, the "
-            f"proxy and the space on the disk. Its last lines: {' / '.join(lines[-3:])}",
-            command=" ".join(command),
-        )

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import IO, Any
+from typing import IO
 
 from ..contract.errors import CancelledError, ProtocolError, WorkerCrashedError
 from ..contract.messages import Message, Shutdown, decode, encode
+from .process_group import kill_group, own_group
 
 CLOSE_SECONDS = 1.0
 _JOIN_SECONDS = 0.05
 _KEPT_LINES = 60
 _MAX_LINE = 16 * 2**20
-_IS_WINDOWS = sys.platform == "win32"
 
 
 class WorkerProcess:
@@ -34,7 +32,7 @@ class WorkerProcess:
         try:
             self._popen = subprocess.Popen(
                 command, env=dict(environment), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE, **_own_group(),
+                stderr=subprocess.PIPE, **own_group(),
             )  # fmt: skip
         except OSError as problem:
             raise WorkerCrashedError(
@@ -109,7 +107,7 @@ class WorkerProcess:
         """Kill the process with its children, and close the pipes."""
         self._is_ended_by_us = True
         if self.is_alive:
-            _kill_group(self._popen)
+            kill_group(self._popen)
         self._popen.wait()
         self._orders.put(None)
         # A reader may wait for room: nobody reads any more.
@@ -171,24 +169,6 @@ def _end_in_words(code: int | None) -> str:
         name = f"signal {-code}"
     hint = ": killed, perhaps for want of memory" if name == "SIGKILL" else ""
     return f"{name}{hint}"
-
-
-def _own_group() -> dict[str, Any]:
-    """Return the arguments of Popen for a process group of its own: Ctrl-C must not reach it."""
-    if _IS_WINDOWS:
-        group = subprocess.CREATE_NEW_PROCESS_GROUP  # type: ignore[attr-defined]
-        return {"creationflags": group | subprocess.CREATE_NO_WINDOW}  # type: ignore[attr-defined]
-    return {"start_new_session": True}
-
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    if _IS_WINDOWS:
-        process.kill()
-        return
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        process.poll()
 
 
 def _drain(lines: queue.Queue[str | None]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from multimodal.client import runtime
+from multimodal.client.environment import create_environment
 from multimodal.client.worker_client import WorkerClient
 from multimodal.contract.errors import (
     CancelledError,
@@ -258,5 +259,29 @@ def test_a_failing_installation_quotes_the_tool(tmp_path: Path) -> None:
     tool.chmod(0o755)
     lines: list[str] = []
     with pytest.raises(RuntimeMissingError, match="no space left"):
-        runtime.create_environment(tmp_path / "managed", lines.append, tool)
+        create_environment(tmp_path / "managed", lines.append, tool)
     assert lines == ["no space left on device"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script stands in for the tools")
+def test_a_silent_installation_is_cancelled_at_once(tmp_path: Path) -> None:
+    child = tmp_path / "child"
+    tool = tmp_path / "python"
+    slow = f"sleep 60 & echo $! > {child}.part; mv {child}.part {child}; wait"
+    tool.write_text(f"#!/bin/sh\necho working\n{slow}\n")
+    tool.chmod(0o755)
+    lines: list[str] = []
+    started = time.monotonic()
+    with pytest.raises(CancelledError):
+        create_environment(
+            tmp_path, lines.append, tool, is_cancelled=lambda: child.exists() and bool(lines)
+        )
+    assert time.monotonic() - started < 10
+    assert lines == ["working"]
+    assert not is_sleeping(child.read_text())
+
+
+def is_sleeping(pid: str) -> bool:
+    """Return whether a process is there and not just unburied."""
+    stat = Path(f"/proc/{pid.strip()}/stat")
+    return stat.exists() and ") S " in stat.read_text()
