@@ -125,6 +125,9 @@ class _Run:
             self.job.output, spec, identity, scene.crs_wkt, run, overwrite=self.job.overwrite
         )
         try:
+            # The same run may have gone on elsewhere before this one held the file.
+            finished = journal.state().finished
+            todo = [tile for tile in todo if tile.tile_id not in finished]
             if predictor is not None:
                 self._fill(journal, scene, tiles, todo, predictor)
             self.emit(Phase("finish", "Closing the result"))

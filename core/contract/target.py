@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -55,7 +56,7 @@ def check_target(path: str, identity: Mapping[str, Any], overwrite: bool) -> Non
         raise OutputError(f"The folder '{target.parent}' does not exist: make it first.")
     _probe_writable(target)
     if is_there(target):
-        _check_same_run(target, identity, overwrite)
+        _check_content(target, identity, overwrite)
 
 
 def real_path(path: str) -> Path:
@@ -82,20 +83,51 @@ def explained(target: Path) -> Iterator[None]:
         ) from problem
 
 
-def _content(path: Path) -> tuple[set[str], Mapping[str, Any] | None]:
-    """Return the tables in a file, and the fingerprint of our run."""
+def holds_run(
+    connection: sqlite3.Connection, target: Path, identity: Mapping[str, Any], overwrite: bool
+) -> bool:
+    """Return whether an open file holds this run; False where there is room to start.
+
+    Raises:
+        OutputError: it holds something that a run with this fingerprint must not touch.
+    """
+    query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+    names = {name for (name,) in connection.execute(query)}
+    tables = {name for name in names if not name.lower().startswith(_HOUSEKEEPING)}
+    if not names:
+        return False
+    there = _identity_in(connection) if RUN_TABLE in tables else None
+    if there is None:
+        raise _foreign(target)
+    _check_same_run(target, there, identity, overwrite)
+    others = sorted(tables - _OURS)
+    if overwrite and others:
+        raise OutputError(
+            f"'{target}' also holds {', '.join(others)}, which starting over would delete: "
+            "choose another file.",
+            path=str(target),
+        )
+    return not overwrite
+
+
+def _check_content(target: Path, identity: Mapping[str, Any], overwrite: bool) -> None:
     # Not read-only: a process killed inside a commit leaves a rollback journal, and only who
     # may write can play it back and read the file.
-    with explained(path), closing(sqlite3.connect(path, timeout=_PATIENCE_SECONDS)) as connection:
+    connect = sqlite3.connect(target, timeout=_PATIENCE_SECONDS)
+    with explained(target), closing(connect) as connection:
         try:
-            query = "SELECT name FROM sqlite_master WHERE type = 'table'"
-            names = {name for (name,) in connection.execute(query)}
+            holds_run(connection, target, identity, overwrite)
         except sqlite3.OperationalError:
             raise
-        except sqlite3.DatabaseError:
-            return set(), None  # not a database at all
-        tables = {name for name in names if not name.lower().startswith(_HOUSEKEEPING)}
-        return tables, _identity_in(connection) if RUN_TABLE in tables else None
+        except sqlite3.DatabaseError as problem:  # not a database at all
+            raise _foreign(target) from problem
+
+
+def _foreign(target: Path) -> OutputError:
+    return OutputError(
+        f"'{target}' exists and is not a result of this program: choose another file.",
+        path=str(target),
+    )
 
 
 def _identity_in(connection: sqlite3.Connection) -> Mapping[str, Any] | None:
@@ -108,13 +140,9 @@ def _identity_in(connection: sqlite3.Connection) -> Mapping[str, Any] | None:
     return identity if isinstance(identity, dict) else None
 
 
-def _check_same_run(target: Path, identity: Mapping[str, Any], overwrite: bool) -> None:
-    tables, there = _content(target)
-    if there is None:
-        raise OutputError(
-            f"'{target}' exists and is not a result of this program: choose another file.",
-            path=str(target),
-        )
+def _check_same_run(
+    target: Path, there: Mapping[str, Any], identity: Mapping[str, Any], overwrite: bool
+) -> None:
     wanted = json.loads(json.dumps(identity))
     changed = sorted(key for key in {*there, *wanted} if there.get(key) != wanted.get(key))
     if changed and not overwrite:
@@ -124,25 +152,19 @@ def _check_same_run(target: Path, identity: Mapping[str, Any], overwrite: bool) 
             path=str(target),
             changed=changed,
         )
-    others = sorted(tables - _OURS)
-    if overwrite and others:
-        raise OutputError(
-            f"'{target}' also holds {', '.join(others)}, which starting over would delete: "
-            "choose another file.",
-            path=str(target),
-        )
 
 
 def _probe_writable(target: Path) -> None:
-    created = not os.path.exists(target)
     try:
-        with target.open("ab"):
-            pass
-        if created:
-            target.unlink()
-    except (OSError, ValueError) as problem:  # ValueError: a name with a NUL
-        reason = getattr(problem, "strerror", None) or problem
+        if os.path.exists(target):
+            with target.open("ab"):
+                pass
+        else:
+            # Never under the name itself: another run may be making the file at this moment.
+            with tempfile.TemporaryFile(dir=target.parent):
+                pass
+    except OSError as problem:
         raise OutputError(
-            f"'{target}' cannot be written ({reason}): choose another folder or name.",
+            f"'{target}' cannot be written ({problem.strerror}): choose another folder or name.",
             path=str(target),
         ) from problem

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import sqlite3
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,7 +17,7 @@ from ..contract.job import fingerprint_digest
 from ..contract.qml import result_style_qml
 from ..contract.result import LAYER, OK, RUN_TABLE, TileResult
 from ..contract.spec import ModelSpec
-from ..contract.target import SUFFIX, check_target, explained, is_there, real_path
+from ..contract.target import check_target, explained, holds_run, is_there, real_path
 from . import schema
 
 
@@ -66,16 +64,17 @@ class Journal:
         """
         target = real_path(path)
         check_target(path, identity, overwrite)
-        is_new = overwrite or not is_there(target)
-        with explained(target):
-            if is_new:
-                _create(target, spec, crs_wkt, identity, run, overwrite)
-            package = GeoPackage(target)
-            _hold(package.connection)
-            if not is_new:
+        package = GeoPackage(target)
+        with explained(target), _held(package):
+            # Asked again now that nobody else can write.
+            goes_on = holds_run(package.connection, target, identity, overwrite)
+            if goes_on:
                 schema.start_again(package)
-                _write_run(package.connection, spec, identity, run)
-            return cls(target, package, spec, is_new)
+                with package.connection:
+                    _write_run(package.connection, spec, identity, run)
+            else:
+                _start(package.connection, spec, crs_wkt, identity, run)
+            return cls(target, package, spec, not goes_on)
 
     def state(self) -> JournalState:
         """Return what the file holds."""
@@ -88,19 +87,19 @@ class Journal:
 
     def close(self, state: str, warnings: Sequence[str] = ()) -> None:
         """Build the index, store style and state, and close the file."""
-        with explained(self.path):
+        # Closed whatever happens: an open connection would keep the next run out.
+        with explained(self.path), closing(self._package.connection):
             schema.finish(self._package)
             schema.store_style(self._package, result_style_qml(self._spec))
             self._update_run(state=state, finished=_now(), warnings=json.dumps(list(warnings)))
-            self._package.connection.close()
 
     def abandon(self) -> None:
         """Close after an error: finished tiles stay as a partial result, an empty file goes."""
-        self._package.connection.rollback()
-        if self.state().finished or not self._is_new:
-            self.close("partial")
-            return
-        self._package.connection.close()
+        with explained(self.path), closing(self._package.connection) as connection:
+            connection.rollback()
+            if self.state().finished or not self._is_new:
+                self.close("partial")
+                return
         _remove(self.path)
 
     def _update_run(self, **values: str) -> None:
@@ -135,36 +134,40 @@ def read_state(connection: sqlite3.Connection) -> JournalState:
     )
 
 
-def _hold(connection: sqlite3.Connection) -> None:
-    """Keep every other writer out until the file is closed, or this process is dead."""
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-    connection.execute("BEGIN EXCLUSIVE")
-    connection.commit()
+@contextmanager
+def _held(package: GeoPackage) -> Iterator[None]:
+    """Keep every other writer out until the file is closed, or this process is dead.
+
+    An error lets go of the file; one that was made here and is still empty goes.
+    """
+    is_ours = False
+    try:
+        connection = package.connection
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("BEGIN EXCLUSIVE")
+        connection.commit()
+        is_ours = True
+        yield
+    except BaseException:
+        package.connection.close()
+        if is_ours and not is_there(package.path):
+            _remove(package.path)
+        raise
 
 
-def _create(
-    target: Path,
+def _start(
+    connection: sqlite3.Connection,
     spec: ModelSpec,
     crs_wkt: str,
     identity: Mapping[str, Any],
     run: Mapping[str, Any],
-    overwrite: bool,
 ) -> None:
-    """Put an empty file of this run in place. What was there stays until the new one is whole."""
-    fresh = target.with_name(f".{target.stem}.new{SUFFIX}")
-    _remove(fresh)
-    try:
-        package = schema.create(fresh, spec, crs_wkt)
-        with closing(package.connection) as connection:
-            _write_run(connection, spec, identity, run)
-        if is_there(target) and not overwrite:
-            raise FileExistsError(errno.EEXIST, "another run has just made it")
-        # The rollback journal of an old file must not be played back into the new one.
-        _remove(target)
-        os.replace(fresh, target)
-    finally:
-        _remove(fresh)
+    """Put an empty file of this run in place, in one transaction over what was there."""
+    with closing(schema.create(spec, crs_wkt).connection) as blank:
+        with blank:
+            _write_run(blank, spec, identity, run)
+        blank.backup(connection)
 
 
 def _write_run(
@@ -182,10 +185,9 @@ def _write_run(
         **{key: v if isinstance(v, str) else json.dumps(v) for key, v in run.items()},
     }
     columns, marks = ", ".join(values), ", ".join("?" * len(values))
-    with connection:
-        connection.execute(f"DELETE FROM {RUN_TABLE}")
-        statement = f"INSERT INTO {RUN_TABLE} ({columns}) VALUES ({marks})"
-        connection.execute(statement, tuple(values.values()))
+    connection.execute(f"DELETE FROM {RUN_TABLE}")
+    statement = f"INSERT INTO {RUN_TABLE} ({columns}) VALUES ({marks})"
+    connection.execute(statement, tuple(values.values()))
 
 
 def _remove(target: Path) -> None:

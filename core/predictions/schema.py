@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
-from fudgeo import FeatureClass, Field, GeoPackage, SpatialReferenceSystem
+from fudgeo import FeatureClass, Field, GeoPackage, MemoryGeoPackage, SpatialReferenceSystem
 from fudgeo.enumeration import FieldType, ShapeType
 from fudgeo.geometry import Polygon
 from rasterio.crs import CRS
@@ -34,14 +33,11 @@ CREATE TABLE layer_styles (
 """
 
 
-def create(path: Path, spec: ModelSpec, crs_wkt: str) -> GeoPackage:
-    """Make the file with its empty tables; the spatial index follows in :func:`finish`."""
-    package = GeoPackage.create(path, flavor="EPSG", ogr_contents=True)
-    connection = package.connection
+def create(spec: ModelSpec, crs_wkt: str) -> MemoryGeoPackage:
+    """Make the empty tables in memory; the spatial index follows in :func:`finish`."""
+    package = MemoryGeoPackage.create(flavor="EPSG", ogr_contents=True)
     # Nothing newer than GeoPackage 1.2 is used; 1.4, fudgeo's word, makes older GDAL warn.
-    connection.execute("PRAGMA user_version = 10200")
-    connection.execute("PRAGMA journal_mode = DELETE")
-    connection.execute("PRAGMA synchronous = FULL")
+    package.connection.execute("PRAGMA user_version = 10200")
     fields = [Field(f.name, _KINDS[f.kind]) for f in result_fields(spec)]
     package.create_feature_class(
         LAYER, _reference_system(crs_wkt), ShapeType.polygon, fields=fields,

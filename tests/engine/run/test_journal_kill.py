@@ -7,6 +7,7 @@ import os
 import sqlite3
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ WKT = CRS.from_epsg(32633).to_wkt()
 IDENTITY = {"version": "1"}
 RUN = {"device": "cpu", "precision": "fp32", "versions": {}, "parameters": {}}
 BATCHES = ((0, 1), (2, 3), (4,))
-KILLED, ENDED, FAILED = 9, 0, 1
+KILLED, ENDED, FAILED, REFUSED = 9, 0, 1, 2
 
 
 def row(number: int) -> TileResult:
@@ -116,6 +117,36 @@ def test_a_death_at_every_statement_loses_nothing(quick_folder: Path) -> None:
         path.unlink()
     assert deaths > 50
     assert sorted(p.name for p in quick_folder.iterdir()) == [f"{deaths}.gpkg", "whole.gpkg"]
+
+
+def write_at(path: Path, moment: float) -> int:
+    """Write in a child that begins at a moment; returns its process id."""
+    child = os.fork()
+    if child == 0:
+        code = FAILED
+        try:
+            time.sleep(max(0.0, moment - time.monotonic()))
+            write(path)
+            code = ENDED
+        except OutputError as problem:
+            code = REFUSED if "let another run on this file end" in problem.message else FAILED
+        finally:
+            os._exit(code)
+    return child
+
+
+def test_runs_that_begin_together_do_not_mix(quick_folder: Path) -> None:
+    path = quick_folder / "tiles.gpkg"
+    write(path)
+    expected = content(path)
+    for _ in range(8):
+        path.unlink()
+        moment = time.monotonic() + 0.05
+        children = [write_at(path, moment) for _ in range(3)]
+        codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        assert ENDED in codes
+        assert set(codes) <= {ENDED, REFUSED}
+        assert content(path) == expected
 
 
 def test_a_death_inside_a_commit_is_rolled_back(tmp_path: Path) -> None:
