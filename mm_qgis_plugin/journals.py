@@ -27,13 +27,13 @@ def journal_path(job: ClassifyJob) -> Path:
     return folder / f"{fingerprint_digest(fingerprint(job))}.gpkg"
 
 
-def prune(keep: Path | None = None) -> int:
+def prune() -> int:
     """Delete journals over the age or the total size, oldest first; return how many."""
     oldest = time.time() - MAX_AGE_DAYS * 86400
     total, removed = 0, 0
     for path in sorted(_all(), key=_modified, reverse=True):
         total += path.stat().st_size
-        if path != keep and (_modified(path) < oldest or total > MAX_BYTES):
+        if _modified(path) < oldest or total > MAX_BYTES:
             removed += _remove(path)
     return removed
 

@@ -147,10 +147,17 @@ def _placed(
     target: QgsCoordinateReferenceSystem,
     context: QgsCoordinateTransformContext,
 ) -> QgsGeometry:
-    if not (crs.isValid() and target.isValid()):
+    if not crs.isValid():
         raise CrsError(
             tr(
-                "The area or the Sentinel-2 raster has no coordinate reference system: "
+                "The area has no coordinate reference system: set it in the properties of its "
+                "layer, or in those of the project where the area comes from the map."
+            )
+        )
+    if not target.isValid():
+        raise CrsError(
+            tr(
+                "The Sentinel-2 raster has no coordinate reference system: "
                 "set it in the layer properties."
             )
         )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from qgis.core import QgsApplication
+from qgis.core import QgsApplication, QgsProject
 from qgis.gui import QgisInterface
 from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtWidgets import QAction
 
 from . import journals
 from .about import display_name, icon, tr
+from .gui.held_layers import clean_leftovers
 from .processing.provider import MultimodalProvider
 from .worker import session_worker
 
@@ -38,6 +39,8 @@ class MultimodalPlugin:
         self.iface.addToolBarIcon(action)
         self.iface.addPluginToRasterMenu(display_name(), action)
         self.action = action
+        QgsProject.instance().readProject.connect(clean_leftovers)
+        clean_leftovers()
 
     def unload(self) -> None:
         """Take everything back: running task, worker, dock, actions, provider."""
@@ -51,6 +54,7 @@ class MultimodalPlugin:
             self.iface.removePluginRasterMenu(display_name(), self.action)
             self.action.deleteLater()
             self.action = None
+            QgsProject.instance().readProject.disconnect(clean_leftovers)
         if self.provider is not None:
             QgsApplication.processingRegistry().removeProvider(self.provider)
             self.provider = None

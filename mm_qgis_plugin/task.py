@@ -39,11 +39,10 @@ class _Task(QgsTask):
         """Called by QGIS on the task's thread; an exception here would be lost."""
         try:
             self._result = self.work()
-        except MultimodalError as problem:
-            self._error = problem
         except Exception as problem:  # noqa: BLE001  # becomes a coded error
-            self._error = _internal(problem)
-        return self._error is None and not self.isCanceled()
+            self._error = as_error(problem)
+        # True also for an error: ``ended`` tells it, and QGIS need not say "Task failed" as well.
+        return not self.isCanceled()
 
     def finished(self, result: bool) -> None:
         """Called by QGIS on the main thread, also where the task was cancelled in the queue."""
@@ -87,7 +86,10 @@ class EnvironmentTask(_Task):
         return str(create_environment(root, self.line.emit, is_cancelled=self.isCanceled))
 
 
-def _internal(problem: Exception) -> InternalError:
+def as_error(problem: Exception) -> MultimodalError:
+    """Return an exception as an error to be shown; what nobody foresaw is a defect of ours."""
+    if isinstance(problem, MultimodalError):
+        return problem
     return InternalError(
         tr("The plugin met an error that it does not know ({}). Please report it.").format(
             "".join(traceback.format_exception_only(type(problem), problem)).strip()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from qgis.core import (
     QgsCoordinateReferenceSystem,
+    QgsCoordinateTransform,
+    QgsCsException,
     QgsFeatureRequest,
     QgsGeometry,
     QgsMapLayerProxyModel,
@@ -11,17 +13,26 @@ from qgis.core import (
     QgsRectangle,
     QgsWkbTypes,
 )
-from qgis.gui import QgsMapCanvas, QgsMapLayerComboBox, QgsMapToolExtent, QgsRubberBand
+from qgis.gui import (
+    QgsMapCanvas,
+    QgsMapLayerComboBox,
+    QgsMapTool,
+    QgsMapToolExtent,
+    QgsRubberBand,
+)
+from qgis.PyQt import sip
 from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtGui import QColor
 from qgis.PyQt.QtWidgets import QCheckBox, QPushButton, QVBoxLayout, QWidget
 
 from ..about import tr
-from ..core.contract.errors import JobError
+from ..core.contract.errors import CrsError, JobError
 from ..layers import extent_wkt, polygons_wkt
 from .widgets import choice, name_children, narrow, note
 
 SCENE, LAYER, CANVAS, DRAWN, POLYGONS = "scene", "layer", "canvas", "drawn", "polygons"
+_POINTS_PER_EDGE = 20
+_METRE_DECIMALS, _DEGREE_DECIMALS = 1, 5
 _BAND_COLOR = QColor(220, 60, 20, 160)
 
 
@@ -34,6 +45,7 @@ class AreaWidget(QWidget):
         self._drawn: tuple[QgsRectangle, QgsCoordinateReferenceSystem] | None = None
         self._band: QgsRubberBand | None = None
         self._tool: QgsMapToolExtent | None = None
+        self._earlier_tool: QgsMapTool | None = None
         self.mode = choice(
             (
                 (tr("Whole scene"), SCENE),
@@ -53,6 +65,8 @@ class AreaWidget(QWidget):
         self._lay_out()
         self.mode.currentIndexChanged.connect(self._on_mode)
         self.draw.toggled.connect(self._on_draw)
+        canvas.destinationCrsChanged.connect(self._show_drawn)
+        QgsProject.instance().cleared.connect(self._forget_drawn)
         self._on_mode()
 
     def wkt(self, target: QgsCoordinateReferenceSystem) -> tuple[str | None, str | None]:
@@ -67,12 +81,18 @@ class AreaWidget(QWidget):
 
     def shut_down(self) -> None:
         """Take the map tool and the drawn rectangle off the canvas."""
-        self.draw.setChecked(False)
+        self._canvas.destinationCrsChanged.disconnect(self._show_drawn)
+        QgsProject.instance().cleared.disconnect(self._forget_drawn)
+        self.stop_drawing()
         self._show_band(None)
+
+    def stop_drawing(self) -> None:
+        """Give the canvas the tool back that it had before."""
+        self.draw.setChecked(False)
 
     def _extent(self, mode: str) -> tuple[QgsRectangle, QgsCoordinateReferenceSystem]:
         if mode == CANVAS:
-            return self._canvas.extent(), self._canvas.mapSettings().destinationCrs()
+            return self._canvas.extent(), _known(self._canvas.mapSettings().destinationCrs())
         if mode == LAYER:
             layer = self.layer.currentLayer()
             if layer is None:
@@ -80,7 +100,7 @@ class AreaWidget(QWidget):
             return layer.extent(), layer.crs()
         if self._drawn is None:
             raise JobError(tr("No rectangle was drawn: press 'Draw on the map' and drag one."))
-        return self._drawn
+        return self._drawn[0], _known(self._drawn[1])
 
     def _polygons_wkt(self, target: QgsCoordinateReferenceSystem) -> str:
         layer = self.polygons.currentLayer()
@@ -117,38 +137,80 @@ class AreaWidget(QWidget):
         self.drawn_note.setVisible(mode == DRAWN)
         if mode != DRAWN:
             self.draw.setChecked(False)
-        self._show_band(self._drawn[0] if mode == DRAWN and self._drawn else None)
+        self._show_drawn()
 
     def _on_draw(self, active: bool) -> None:
         if active:
+            self._earlier_tool = self._canvas.mapTool()
             self._tool = QgsMapToolExtent(self._canvas)
             self._tool.extentChanged.connect(self._on_drawn)
-            self._tool.deactivated.connect(lambda: self.draw.setChecked(False))
+            self._tool.deactivated.connect(self.stop_drawing)
             self._canvas.setMapTool(self._tool)
         elif self._tool is not None:
             tool, self._tool = self._tool, None
-            self._canvas.unsetMapTool(tool)
+            earlier, self._earlier_tool = self._earlier_tool, None
+            # Not where the user has taken up another tool meanwhile.
+            if self._canvas.mapTool() == tool:
+                self._canvas.unsetMapTool(tool)
+                if earlier is not None and not sip.isdeleted(earlier):
+                    self._canvas.setMapTool(earlier)
             tool.deleteLater()
 
     def _on_drawn(self, rectangle: QgsRectangle) -> None:
         if rectangle.isEmpty():
             return
-        self._drawn = (QgsRectangle(rectangle), self._canvas.mapSettings().destinationCrs())
-        self.drawn_note.setText(rectangle.toString(1))
-        self._show_band(rectangle)
-        self.draw.setChecked(False)
+        crs = self._canvas.mapSettings().destinationCrs()
+        self._drawn = (QgsRectangle(rectangle), crs)
+        decimals = _DEGREE_DECIMALS if crs.isGeographic() else _METRE_DECIMALS
+        self.drawn_note.setText(rectangle.toString(decimals))
+        self._show_drawn()
+        self.stop_drawing()
 
-    def _show_band(self, rectangle: QgsRectangle | None) -> None:
+    def _forget_drawn(self) -> None:
+        """The rectangle was drawn on a map that is gone."""
+        self._drawn = None
+        self.drawn_note.setText("")
+        self.stop_drawing()
+        self._show_band(None)
+
+    def _show_drawn(self) -> None:
+        """Draw the rectangle, in whatever CRS the map has by now."""
+        if self.mode.currentData() != DRAWN or self._drawn is None:
+            self._show_band(None)
+            return
+        rectangle, crs = self._drawn
+        shape = QgsGeometry.fromRect(rectangle)
+        now = self._canvas.mapSettings().destinationCrs()
+        if crs != now:
+            shape = shape.densifyByCount(_POINTS_PER_EDGE)
+            try:
+                shape.transform(QgsCoordinateTransform(crs, now, QgsProject.instance()))
+            except QgsCsException:
+                shape = None  # It lies where this map cannot show it.
+        self._show_band(shape)
+
+    def _show_band(self, shape: QgsGeometry | None) -> None:
         if self._band is not None:
             self._canvas.scene().removeItem(self._band)
             self._band = None
-        if rectangle is None:
+        if shape is None:
             return
         self._band = QgsRubberBand(self._canvas, QgsWkbTypes.GeometryType.PolygonGeometry)
         self._band.setStrokeColor(_BAND_COLOR)
         self._band.setFillColor(QColor(Qt.GlobalColor.transparent))
         self._band.setWidth(2)
-        self._band.setToGeometry(QgsGeometry.fromRect(rectangle), None)
+        self._band.setToGeometry(shape, None)
+
+
+def _known(crs: QgsCoordinateReferenceSystem) -> QgsCoordinateReferenceSystem:
+    if not crs.isValid():
+        raise CrsError(
+            tr(
+                "The project has no coordinate reference system, so no area can be taken from "
+                "the map: set one (Project > Properties > CRS)."
+            )
+        )
+    return crs
 
 
 def _layer_combo(kind: QgsMapLayerProxyModel.Filter) -> QgsMapLayerComboBox:

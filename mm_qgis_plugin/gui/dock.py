@@ -7,14 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from qgis.core import Qgis, QgsApplication, QgsMessageLog, QgsVectorLayer
-from qgis.gui import QgisInterface, QgsDockWidget
-from qgis.PyQt.QtCore import Qt
+from qgis.gui import QgisInterface, QgsDockWidget, QgsMessageBarItem
+from qgis.PyQt import sip
+from qgis.PyQt.QtCore import QEvent, QObject, Qt
+from qgis.PyQt.QtGui import QHideEvent
 from qgis.PyQt.QtWidgets import (
+    QCheckBox,
+    QComboBox,
     QFrame,
     QGroupBox,
     QHBoxLayout,
+    QLineEdit,
     QPushButton,
     QScrollArea,
+    QSpinBox,
+    QStyle,
     QVBoxLayout,
     QWidget,
 )
@@ -24,15 +31,16 @@ from ..about import LOG_TAG, display_name, icon, tr
 from ..core.contract.errors import CancelledError, MultimodalError, RuntimeMissingError
 from ..core.contract.job import ClassifyJob
 from ..core.contract.result import RunSummary
-from ..progress_text import summary_text
-from ..task import EnvironmentTask
+from ..core.contract.target import check_output
+from ..progress_text import counts_text, repeat_text, summary_text, tiles_text
+from ..task import EnvironmentTask, as_error
 from . import status_panel as status
 from .advanced_box import AdvancedBox
 from .area_widget import AreaWidget
+from .held_layers import clean_leftovers, layers_of
 from .model_widget import ModelWidget
 from .output_widget import OutputWidget
 from .rasters_widget import SENSORS, RasterPair
-from .result_layers import layers_of
 from .run import Run
 from .status_panel import StatusPanel
 from .widgets import ask, choice, form, name_children
@@ -53,7 +61,8 @@ class ClassifyDock(QgsDockWidget):
         self._iface = iface
         self.active_run: Run | None = None
         self.confirm: Callable[[str], bool] = lambda question: ask(self, question)
-        self._own_layers: set[str] = set()
+        self._replaceable: Path | None = None
+        self._bar_item: QgsMessageBarItem | None = None
         self._set_up_task: EnvironmentTask | None = None
         self.rasters = RasterPair()
         self.model = ModelWidget()
@@ -68,7 +77,9 @@ class ClassifyDock(QgsDockWidget):
         self.run_button.clicked.connect(self.run)
         self.cancel_button.clicked.connect(self.cancel)
         self.advanced.set_up.clicked.connect(self.set_up_environment)
+        self._watch_inputs()
         self._set_busy(False)
+        clean_leftovers()
 
     def run(self) -> None:
         """Start a run with what is chosen; what is wrong is said at once."""
@@ -103,17 +114,28 @@ class ClassifyDock(QgsDockWidget):
             self._set_up_task.line.disconnect(self.panel.add_log)
             self._set_up_task.cancel()
             self._set_up_task.waitForFinished(_WAIT_MILLISECONDS)
+        self._clear_bar()
         self.area.shut_down()
         self.rasters.disconnect()
 
+    def hideEvent(self, event: QHideEvent) -> None:
+        """Called by Qt: nobody draws for a dock that cannot be seen."""
+        self.area.stop_drawing()
+        super().hideEvent(event)
+
     def _start(self, overwrite: bool) -> None:
         try:
-            spec = self.model.spec()
-            job = replace(self._job(), overwrite=overwrite)
-        except MultimodalError as problem:
-            self._tell_error(problem)
-            return
-        if not self._may_release(Path(job.output)):
+            self._begin(overwrite)
+        except Exception as problem:  # noqa: BLE001  # becomes a message
+            self._abandon()
+            self._tell_error(as_error(problem))
+
+    def _begin(self, overwrite: bool) -> None:
+        spec = self.model.spec()
+        job = replace(self._job(), overwrite=overwrite)
+        # Before anything is touched: a refused run leaves the project as it is.
+        check_output(job)
+        if not self._may_hold(Path(job.output)):
             return
         self._remember()
         title = self.output.title(job, self.rasters.layer("s2").name())
@@ -122,28 +144,43 @@ class ClassifyDock(QgsDockWidget):
         run.progress.connect(self.panel.set_progress)
         run.warning.connect(self.panel.warn)
         run.ended.connect(self._on_ended)
+        self._clear_bar()
         self.panel.start(tr("Starting the worker; the first time takes some seconds."))
         self._set_busy(True)
         run.start()
         # The same run again is to go on where it was stopped.
         self.advanced.overwrite.setChecked(False)
 
-    def _may_release(self, path: Path) -> bool:
-        """Ask before a layer goes that is not ours, or that has edits nobody saved."""
-        layers = [
-            layer
-            for layer in layers_of(path)
-            if layer.isModified() or layer.id() not in self._own_layers
-        ]
+    def _abandon(self) -> None:
+        """Get ready again after a start that failed half-way."""
+        run, self.active_run = self.active_run, None
+        self._set_busy(False)
+        if run is not None:
+            run.shut_down()
+            run.deleteLater()
+
+    def _replace(self, path: Path) -> None:
+        """Start over, if the dock still means the file that this was offered for."""
+        try:
+            same = Path(self._job().output) == path
+        except Exception as problem:  # noqa: BLE001  # becomes a message
+            self._tell_error(as_error(problem))
+            return
+        if same:
+            self._start(overwrite=True)
+        else:
+            self.panel.say(status.WARNING, tr("The output was changed: press Run again."))
+
+    def _may_hold(self, path: Path) -> bool:
+        """Ask before edits go that nobody saved."""
+        layers = [layer for layer in layers_of(path) if layer.isModified()]
         if not layers:
             return True
-        question = tr(
-            "The output file is open in the project as {}. The layer has to make room while the "
-            "file is written; unsaved edits and changes of its style are lost. Go on?"
-        )
+        question = tr("{} has unsaved edits in the output file, which a run discards. Go on?")
         return self.confirm(question.format(", ".join(f"'{layer.name()}'" for layer in layers)))
 
     def _job(self) -> ClassifyJob:
+        self.rasters.check_order()
         extent, polygons = self.area.wkt(self.rasters.layer("s2").crs())
         job = ClassifyJob(
             s2=(self.rasters.source("s2", self.advanced.band_map("s2")),),
@@ -162,26 +199,36 @@ class ClassifyDock(QgsDockWidget):
 
     def _on_ended(self, summary: RunSummary | None, problem: MultimodalError | None) -> None:
         run, self.active_run = self.active_run, None
-        self._present(run.layer)
-        run.deleteLater()
         self._set_busy(False)
+        try:
+            self._tell_run(run, summary, problem)
+            self._present(run.layer)
+        except Exception as second:  # noqa: BLE001  # becomes a message
+            self._tell_error(as_error(second))
+        run.deleteLater()
+
+    def _tell_run(
+        self, run: Run, summary: RunSummary | None, problem: MultimodalError | None
+    ) -> None:
         if problem is not None:
-            self._tell_error(problem)
-        elif summary.state == "complete":
-            short = tr("{} tiles classified, {} skipped")
-            short = short.format(summary.classified, summary.skipped)
-            self._tell_end(status.SUCCESS, short, summary_text(summary))
+            self._tell_error(_without_journal(problem) if run.is_temporary else problem, run.path)
+            return
+        if summary.state == "complete":
+            text = repeat_text(summary) if run.was_complete else summary_text(summary)
+            kind, short = status.SUCCESS, counts_text(summary)
         else:
-            text = tr("Stopped. {} of {} tiles are kept; the same run again goes on from there.")
             finished = summary.classified + summary.skipped
-            text = text.format(finished, summary.tiles)
-            self._tell_end(status.WARNING, tr("Stopped; finished tiles are kept"), text)
+            text = tr("Stopped. {} of {} are kept; the same run again goes on from there.")
+            text = text.format(finished, tiles_text(summary.tiles))
+            kind, short = status.WARNING, tr("Stopped; finished tiles are kept")
+        if run.lost_project:
+            text = f"{text} {_whereabouts(run)}"
+        self._tell_end(kind, short, text)
 
     def _present(self, layer: QgsVectorLayer | None) -> None:
         """Switch map tips on, which QGIS shows for the active layer alone."""
         if layer is None:
             return
-        self._own_layers.add(layer.id())
         active = self._iface.activeLayer()
         if active is not None and active.isEditable():
             return  # Somebody is drawing.
@@ -206,26 +253,55 @@ class ClassifyDock(QgsDockWidget):
         self._push(short, level)
         QgsMessageLog.logMessage(text, LOG_TAG, Qgis.MessageLevel.Info)
 
-    def _tell_error(self, problem: MultimodalError) -> None:
+    def _tell_error(self, problem: MultimodalError, path: Path | None = None) -> None:
         cancelled = isinstance(problem, CancelledError)
         kind = status.WARNING if cancelled else status.ERROR
-        self.panel.say(kind, problem.message, *self._remedy(problem))
+        self.panel.say(kind, problem.message, *self._remedy(problem, path))
         level = Qgis.MessageLevel.Warning if cancelled else Qgis.MessageLevel.Critical
         self._push(_beginning(problem.message), level, problem.message)
         details = str(problem.details.get("traceback", ""))
         QgsMessageLog.logMessage(f"{problem.message}\n{details}".strip(), LOG_TAG, level)
 
     def _push(self, text: str, level: Qgis.MessageLevel, more: str = "") -> None:
+        self._clear_bar()
         # An empty text would still get a "Show more" button.
-        texts = (text, more) if more else (text,)
-        self._iface.messageBar().pushMessage(LOG_TAG, *texts, level, _BAR_SECONDS)
+        texts = (text, more) if more and more != text else (text,)
+        bar = self._iface.messageBar()
+        bar.pushMessage(LOG_TAG, *texts, level, _BAR_SECONDS)
+        self._bar_item = bar.currentItem()
 
-    def _remedy(self, problem: MultimodalError) -> tuple:
+    def _clear_bar(self) -> None:
+        """Take our last message off the bar of QGIS: it is about an earlier run."""
+        item, self._bar_item = self._bar_item, None
+        if item is not None and not sip.isdeleted(item):
+            self._iface.messageBar().popWidget(item)
+
+    def _remedy(self, problem: MultimodalError, path: Path | None) -> tuple:
+        self._replaceable = None
         if isinstance(problem, RuntimeMissingError):
             return tr("Set up worker environment"), self.set_up_environment
-        if "changed" in problem.details:  # The file holds another run of ours.
-            return tr("Replace the file and run"), lambda: self._start(overwrite=True)
+        path = path or problem.details.get("path")
+        if "changed" in problem.details and path:  # The file holds another run of ours.
+            self._replaceable = Path(path)
+            return tr("Replace the file and run"), lambda: self._replace(Path(path))
         return ()
+
+    def _watch_inputs(self) -> None:
+        """A replacement is offered for what is chosen now, and not for what is chosen next."""
+        for part in (self.inputs, self.advanced):
+            for box in part.findChildren(QComboBox):
+                box.currentIndexChanged.connect(self._withdraw_replacement)
+            for line in part.findChildren(QLineEdit):
+                line.textChanged.connect(self._withdraw_replacement)
+            for number in part.findChildren(QSpinBox):
+                number.valueChanged.connect(self._withdraw_replacement)
+            for check in part.findChildren(QCheckBox):
+                check.toggled.connect(self._withdraw_replacement)
+
+    def _withdraw_replacement(self) -> None:
+        if self._replaceable is not None:
+            self._replaceable = None
+            self.panel.hide_remedy()
 
     def _set_busy(self, busy: bool) -> None:
         for part in (self.inputs, self.advanced, self.run_button):
@@ -254,10 +330,19 @@ class ClassifyDock(QgsDockWidget):
         layout = QVBoxLayout(body)
         layout.addWidget(self.inputs)
         layout.addWidget(self.advanced)
-        layout.addLayout(self._buttons())
-        layout.addWidget(self.panel)
         layout.addStretch(1)
-        self.setWidget(_scrolling(body))
+        # Below what scrolls, so that they are always in view.
+        foot = QWidget()
+        below = QVBoxLayout(foot)
+        below.addLayout(self._buttons())
+        below.addWidget(self.panel)
+        whole = QWidget()
+        halves = QVBoxLayout(whole)
+        halves.setContentsMargins(0, 0, 0, 0)
+        halves.setSpacing(0)
+        halves.addWidget(_Scrolling(body), 1)
+        halves.addWidget(foot)
+        self.setWidget(whole)
         name_children(
             body, "multimodal_body", output=self.output, device=self.device,
             run=self.run_button, cancel=self.cancel_button,
@@ -270,19 +355,52 @@ class ClassifyDock(QgsDockWidget):
         return row
 
 
+class _Scrolling(QScrollArea):
+    """Scrolls up and down, and is never narrower than what is in it."""
+
+    def __init__(self, body: QWidget) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setWidget(body)
+        body.installEventFilter(self)
+        self._fit()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Called by Qt: the body gets wider when a group unfolds."""
+        if event.type() == QEvent.Type.LayoutRequest:
+            self._fit()
+        return super().eventFilter(watched, event)
+
+    def _fit(self) -> None:
+        bar = self.style().pixelMetric(QStyle.PixelMetric.PM_ScrollBarExtent)
+        self.setMinimumWidth(self.widget().minimumSizeHint().width() + bar)
+
+
+def _whereabouts(run: Run) -> str:
+    """Return where the result is of a run whose project was closed."""
+    if run.is_temporary:
+        return tr(
+            "The project was closed meanwhile: the same run again, with the same rasters, shows "
+            "the result at once."
+        )
+    return tr("The project was closed meanwhile: the result is in '{}'.").format(run.path)
+
+
+def _without_journal(problem: MultimodalError) -> MultimodalError:
+    """Return a cancel without the file that it names: a temporary run has none for the user."""
+    if isinstance(problem, CancelledError) and "output" in problem.details:
+        return CancelledError(
+            tr("Cancelled. Finished tiles are kept; the same run again goes on from there.")
+        )
+    return problem
+
+
 def _beginning(text: str) -> str:
     """Return the first words: the message bar cuts longer texts off without a sign."""
     line = text.splitlines()[0]
     return line if len(line) <= _BAR_LENGTH else line[:_BAR_LENGTH].rsplit(" ", 1)[0] + " ..."
-
-
-def _scrolling(body: QWidget) -> QScrollArea:
-    area = QScrollArea()
-    area.setWidgetResizable(True)
-    area.setFrameShape(QFrame.Shape.NoFrame)
-    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    area.setWidget(body)
-    return area
 
 
 def _device_combo():

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from qgis.core import QgsRasterFileWriter, QgsVectorFileWriter
 from qgis.gui import QgsFileWidget
 
 from .. import journals
 from ..about import tr
+from ..core.contract.errors import OutputError
 from ..core.contract.job import ClassifyJob
 from ..core.contract.target import SUFFIX
+
+_SEPARATORS = tuple(filter(None, ("/", os.sep, os.altsep)))
+# Formats that QGIS reads and does not write.
+_MORE_FORMATS = ("parquet", "zip", "gdb", "mdb", "jpg", "jpeg")
 
 
 class OutputWidget(QgsFileWidget):
@@ -30,12 +37,25 @@ class OutputWidget(QgsFileWidget):
         return not self._given()
 
     def path(self, job: ClassifyJob) -> Path:
-        """Return the file that the worker writes for this job."""
+        """Return the file that the worker writes for this job; OutputError where it cannot."""
         if self.is_temporary():
             return journals.journal_path(job)
         given = Path(self._given()).absolute()
+        if self._given().endswith(_SEPARATORS) or given.is_dir():
+            raise OutputError(
+                tr("'{}' is a folder: name a GeoPackage in it.").format(self._given())
+            )
+        if given.suffix.lower() == SUFFIX:
+            return given
+        if _is_format(given.suffix[1:]):
+            raise OutputError(
+                tr(
+                    "The output must be a GeoPackage, but '{}' ends in {}: let it end in {}, and "
+                    "export the layer afterwards (layer menu, Export) if you need another format."
+                ).format(given.name, given.suffix, SUFFIX)
+            )
         # Not with_suffix: a name may have dots of its own.
-        return given if given.suffix.lower() == SUFFIX else given.with_name(given.name + SUFFIX)
+        return given.with_name(given.name + SUFFIX)
 
     def title(self, job: ClassifyJob, scene: str) -> str:
         """Return the name of the result layer."""
@@ -45,3 +65,12 @@ class OutputWidget(QgsFileWidget):
 
     def _given(self) -> str:
         return self.filePath().strip()
+
+
+def _is_format(extension: str) -> bool:
+    """Return whether a file with this extension is taken for some format of geodata."""
+    if not extension:
+        return False
+    writers = (QgsVectorFileWriter, QgsRasterFileWriter)
+    known = any(writer.driverForExtension(extension) for writer in writers)
+    return known or extension.lower() in _MORE_FORMATS

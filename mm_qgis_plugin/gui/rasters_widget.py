@@ -57,6 +57,16 @@ class RasterPair:
         """Return the chosen layer as the worker opens it, with bands given by number."""
         return raster_source(self.layer(sensor), bands)
 
+    def check_order(self) -> None:
+        """Raise SourceError where the band names say that the two were exchanged."""
+        if [guess_sensor(self.layer(sensor)) for sensor in SENSORS] == ["s1", "s2"]:
+            raise SourceError(
+                tr(
+                    "The two layers are swapped: '{}' holds Sentinel-1 bands and '{}' Sentinel-2 "
+                    "bands. Choose each in the place of the other."
+                ).format(self.layer("s2").name(), self.layer("s1").name())
+            )
+
 
 def _combo(sensor: str) -> QgsMapLayerComboBox:
     combo = QgsMapLayerComboBox()

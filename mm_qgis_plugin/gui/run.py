@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qgis.core import QgsApplication, QgsVectorLayer
+from qgis.core import QgsApplication, QgsProject, QgsVectorLayer
 from qgis.PyQt.QtCore import QObject, pyqtSignal
 
 from ..about import tr
@@ -14,8 +14,8 @@ from ..core.contract.messages import Log, Message, Phase, Plan, Progress, Rows
 from ..core.contract.result import RunSummary
 from ..core.contract.spec import ModelSpec
 from ..progress_text import plan_text, progress_text
-from ..task import ClassifyTask
-from .result_layers import ResultLayers, release
+from ..task import ClassifyTask, as_error
+from .result_layers import ResultLayers
 
 _WAIT_MILLISECONDS = 5000
 
@@ -23,9 +23,12 @@ _WAIT_MILLISECONDS = 5000
 class Run(QObject):
     """Runs a job in a task and keeps the project's layers in step; main thread only.
 
-    ``layer`` is the result in the project, once there is one.
-
-    ``is_temporary``: the result becomes a scratch layer, the file stays a journal.
+    Attributes:
+        path: the file that the worker writes.
+        is_temporary: the result becomes a scratch layer, the file stays a journal.
+        layer: the result in the project, once there is one.
+        was_complete: the file held every tile before; nothing was computed.
+        lost_project: the project was closed meanwhile; the result is in no project.
     """
 
     phase = pyqtSignal(str)
@@ -38,19 +41,22 @@ class Run(QObject):
         self, job: ClassifyJob, spec: ModelSpec, title: str, is_temporary: bool, parent: QObject
     ) -> None:
         super().__init__(parent)
-        self._path = Path(job.output)
-        self._is_temporary = is_temporary
-        self._rows_seen = False
-        self._was_shown = False
+        self.path = Path(job.output)
+        self.is_temporary = is_temporary
         self.layer: QgsVectorLayer | None = None
+        self.was_complete = False
+        self.lost_project = False
+        self._rows_seen = False
         self._layers = ResultLayers(spec, title, self)
         self._task = ClassifyTask(job)
         self._task.message.connect(self._on_message)
         self._task.ended.connect(self._on_ended)
 
     def start(self) -> None:
-        """Hand the task to QGIS; a layer that shows the output file makes room."""
-        self._was_shown = bool(release(self._path))
+        """Hand the task to QGIS; layers that show the output file make room."""
+        QgsProject.instance().cleared.connect(self._on_project_gone)
+        QgsProject.instance().readProject.connect(self._on_project_read)
+        self._layers.hold(self.path)
         QgsApplication.taskManager().addTask(self._task)
 
     def cancel(self) -> None:
@@ -63,13 +69,24 @@ class Run(QObject):
         self._task.ended.disconnect(self._on_ended)
         self._task.cancel()
         self._task.waitForFinished(_WAIT_MILLISECONDS)
+        self._let_go_of_project()
         self._layers.remove_preview()
+        self._layers.give_back()
 
     def _on_message(self, message: Message) -> None:
+        try:
+            self._take(message)
+        except Exception as problem:  # noqa: BLE001  # the preview is not worth the run
+            self._layers.remove_preview()
+            self.warning.emit(as_error(problem).message)
+
+    def _take(self, message: Message) -> None:
         if isinstance(message, Phase):
             self.phase.emit(tr(message.text))
         elif isinstance(message, Plan):
-            self._layers.begin(message.crs_wkt)
+            self.was_complete = message.todo == 0
+            if not self.lost_project:
+                self._layers.begin(message.crs_wkt)
             self.progress.emit(message.tiles - message.todo, message.tiles, plan_text(message))
         elif isinstance(message, Rows):
             self._rows_seen = True
@@ -80,18 +97,36 @@ class Run(QObject):
             self.warning.emit(message.text)
 
     def _on_ended(self, summary: RunSummary | None, problem: MultimodalError | None) -> None:
+        self._let_go_of_project()
         try:
-            self._show_result(summary)
-        except MultimodalError as second:
+            self.layer = self._show_result(summary)
+        except Exception as second:  # noqa: BLE001  # becomes a coded error
+            problem = problem or as_error(second)
+        finally:
             self._layers.remove_preview()
-            problem = problem or second
         self.ended.emit(summary, problem)
 
-    def _show_result(self, summary: RunSummary | None) -> None:
-        has_tiles = self._rows_seen or self._was_shown or summary is not None
-        if not (has_tiles and self._path.exists()):
-            self._layers.remove_preview()
-            return
+    def _show_result(self, summary: RunSummary | None) -> QgsVectorLayer | None:
+        """Put what this run has written into the project that it was started in, if anything."""
+        shown = self._layers.give_back()
+        has_written = self._rows_seen or summary is not None
+        if self.lost_project or not has_written or not self.path.exists():
+            return None
         complete = summary is not None and summary.state == "complete"
-        show = self._layers.show_copy if self._is_temporary else self._layers.show_file
-        self.layer = show(self._path, complete)
+        if self.is_temporary:
+            return self._layers.show_copy(self.path, complete)
+        if shown is not None:
+            return self._layers.rename(shown, complete)
+        return self._layers.show_file(self.path, complete)
+
+    def _on_project_gone(self) -> None:
+        self.lost_project = True
+        self._layers.forget()
+
+    def _on_project_read(self) -> None:
+        # The project that was opened instead may show the very file that is being written.
+        self._layers.hold(self.path)
+
+    def _let_go_of_project(self) -> None:
+        QgsProject.instance().cleared.disconnect(self._on_project_gone)
+        QgsProject.instance().readProject.disconnect(self._on_project_read)

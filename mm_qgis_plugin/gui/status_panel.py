@@ -4,28 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from qgis.core import QgsApplication
+from qgis.PyQt.QtCore import QEvent, QObject, QSize, Qt
 from qgis.PyQt.QtWidgets import (
+    QFrame,
     QHBoxLayout,
-    QLabel,
     QPlainTextEdit,
     QProgressBar,
     QPushButton,
+    QScrollArea,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
 
+from .signs import ERROR, INFO, SUCCESS, WARNING, SignLabel
 from .widgets import name_children, note
 
-INFO, SUCCESS, WARNING, ERROR = "info", "success", "warning", "error"
-_ICONS = {
-    INFO: "/mIconInfo.svg",
-    SUCCESS: "/mIconSuccess.svg",
-    WARNING: "/mIconWarning.svg",
-    ERROR: "/mIconCritical.svg",
-}
-_ICON_SIZE = 16
+__all__ = ["ERROR", "INFO", "SUCCESS", "WARNING", "StatusPanel"]
+
 _MAX_LOG_LINES = 2000
+_LEAST_TEXT_HEIGHT = 48
+_MOST_TEXT_HEIGHT = 220
 
 
 class StatusPanel(QWidget):
@@ -36,8 +35,10 @@ class StatusPanel(QWidget):
         self.bar = QProgressBar()
         self.bar.setTextVisible(True)
         self.progress = note()
-        self.sign = QLabel()
+        self.sign = SignLabel()
         self.message = note()
+        self.warning_sign = SignLabel()
+        self.warning_sign.show_kind(WARNING)
         self.warnings = note()
         self.remedy = QPushButton()
         self.log = QPlainTextEdit()
@@ -58,7 +59,7 @@ class StatusPanel(QWidget):
         """Show a fresh progress bar; its length is not known yet."""
         self.say(INFO, text)
         self.warnings.setText("")
-        self.warnings.setVisible(False)
+        self.warning_row.setVisible(False)
         self.log.clear()
         self.log.setVisible(False)
         self.bar.setRange(0, 0)
@@ -80,19 +81,24 @@ class StatusPanel(QWidget):
         on_remedy: Callable[[], None] | None = None,
     ) -> None:
         """Show a message, with a button that does something about it where there is one."""
-        icon = QgsApplication.getThemeIcon(_ICONS[kind])
-        self.sign.setPixmap(icon.pixmap(_ICON_SIZE, _ICON_SIZE))
-        self.sign.setVisible(bool(text))
+        self.sign.show_kind(kind)
         self.message.setText(text)
+        self.message_row.setVisible(bool(text))
+        self._texts.verticalScrollBar().setValue(0)
         self._remedy = on_remedy
         self.remedy.setText(remedy)
         self.remedy.setVisible(on_remedy is not None)
+
+    def hide_remedy(self) -> None:
+        """Take the button away: what it would do is not what was offered any more."""
+        self._remedy = None
+        self.remedy.setVisible(False)
 
     def warn(self, text: str) -> None:
         """Add a warning of this run."""
         known = self.warnings.text()
         self.warnings.setText(f"{known}\n{text}" if known else text)
-        self.warnings.setVisible(True)
+        self.warning_row.setVisible(True)
 
     def add_log(self, line: str) -> None:
         """Show a line of a longer job."""
@@ -100,26 +106,81 @@ class StatusPanel(QWidget):
         self.log.appendPlainText(line)
 
     def _on_remedy(self) -> None:
-        action, self._remedy = self._remedy, None
-        self.remedy.setVisible(False)
+        action = self._remedy
+        self.hide_remedy()
         if action is not None:
             action()
 
     def _lay_out(self) -> None:
-        row = QHBoxLayout()
-        row.addWidget(self.sign)
-        row.addWidget(self.message, 1)
+        self.message_row = _row(self.sign, self.message)
+        self.warning_row = _row(self.warning_sign, self.warnings)
+        texts = QWidget()
+        rows = QVBoxLayout(texts)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.addWidget(self.message_row)
+        rows.addWidget(self.warning_row)
+        rows.addStretch(1)
+        self._texts = _GrowingArea(texts)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.bar)
         layout.addWidget(self.progress)
-        layout.addLayout(row)
+        layout.addWidget(self._texts)
         layout.addWidget(self.remedy)
-        layout.addWidget(self.warnings)
         layout.addWidget(self.log)
         name_children(
             self, "multimodal_status", bar=self.bar, progress=self.progress,
             message=self.message, warnings=self.warnings, remedy=self.remedy, log=self.log,
         )  # fmt: skip
-        for part in (self.warnings, self.remedy, self.log, self.sign):
+        for part in (self.message_row, self.warning_row, self.remedy, self.log):
             part.setVisible(False)
+
+
+class _GrowingArea(QScrollArea):
+    """As high as its text, up to a height from which on it scrolls: it must not push the dock."""
+
+    def __init__(self, body: QWidget) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        self.setWidget(body)
+        # The colour of the dock, not of a field.
+        self.viewport().setAutoFillBackground(False)
+        body.setAutoFillBackground(False)
+        body.installEventFilter(self)
+        self._fit()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.LayoutRequest:
+            self._fit()
+        return super().eventFilter(watched, event)
+
+    def resizeEvent(self, event: QEvent) -> None:
+        super().resizeEvent(event)
+        self._fit()
+
+    def sizeHint(self) -> QSize:
+        return QSize(super().sizeHint().width(), self._height())
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(0, min(self._height(), _LEAST_TEXT_HEIGHT))
+
+    def _fit(self) -> None:
+        self.setMaximumHeight(self._height())
+        self.updateGeometry()
+
+    def _height(self) -> int:
+        layout = self.widget().layout()
+        wanted = layout.heightForWidth(max(self.viewport().width(), 1))
+        return min(max(wanted, 0), _MOST_TEXT_HEIGHT)
+
+
+def _row(sign: SignLabel, text: QWidget) -> QWidget:
+    holder = QWidget()
+    row = QHBoxLayout(holder)
+    row.setContentsMargins(0, 0, 0, 0)
+    row.addWidget(sign)
+    row.addWidget(text, 1)
+    return holder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,17 +12,24 @@ import pytest
 from qgis.core import (
     QgsApplication,
     QgsFeature,
+    QgsFillSymbol,
     QgsGeometry,
+    QgsMapLayerStyle,
     QgsProject,
     QgsRasterLayer,
     QgsRectangle,
     QgsRuleBasedRenderer,
+    QgsSingleSymbolRenderer,
+    QgsVectorFileWriter,
     QgsVectorLayer,
 )
 from qgis.PyQt.QtWidgets import QAction, QWidget
 
 from mm_qgis_plugin import settings
+from mm_qgis_plugin.core.contract.errors import OutputError
 from mm_qgis_plugin.gui.dock import ClassifyDock
+from mm_qgis_plugin.gui.held_layers import HeldLayer, clean_leftovers
+from mm_qgis_plugin.gui.result_layers import ResultLayers
 
 TILES = 8
 
@@ -71,6 +79,13 @@ class IfaceWithTips:
 def layers_named(text: str) -> list[QgsVectorLayer]:
     layers = QgsProject.instance().mapLayers().values()
     return [layer for layer in layers if text in layer.name()]
+
+
+def swap_rasters(dock: ClassifyDock, folder: Path) -> None:
+    s1, s2 = (dock.rasters.combos[sensor] for sensor in ("s1", "s2"))
+    first, second = s1.currentLayer(), s2.currentLayer()
+    s1.setLayer(second)
+    s2.setLayer(first)
 
 
 def say(dock: ClassifyDock) -> str:
@@ -185,30 +200,307 @@ def test_another_run_in_the_file_is_not_lost_without_a_word(
     assert layers_named("taken")[0].featureCount() < TILES
 
 
-def test_foreign_layer_on_the_output_is_asked_about(
-    dock: ClassifyDock, tmp_path: Path, finish, qgis_iface
-) -> None:
-    output = tmp_path / "shown.gpkg"
-    dock.output.setFilePath(str(output))
+def identity(layer: QgsVectorLayer) -> tuple:
+    """What must stay of a layer that a run held off its file."""
+    style = QgsMapLayerStyle()
+    style.readFromLayer(layer)
+    node = QgsProject.instance().layerTreeRoot().findLayer(layer.id())
+    place = (node.parent().name(), node.parent().children().index(node))
+    return layer.id(), layer.name(), layer.source(), layer.readOnly(), place, style.xmlData()
+
+
+@pytest.fixture
+def thesis_map(dock: ClassifyDock, tmp_path: Path, finish) -> QgsVectorLayer:
+    """A finished result that the user has renamed, restyled and put into a group."""
+    dock.output.setFilePath(str(tmp_path / "shown.gpkg"))
     dock.run_button.click()
     finish(dock)
-    (own,) = layers_named("shown")
-    own.setName("the map of my thesis")
-    asked: list[str] = []
-    second = ClassifyDock(qgis_iface)
-    second.model.folder.setFilePath(dock.model.path())
-    second.output.setFilePath(str(output))
-    second.confirm = lambda question: bool(asked.append(question))
-    second.run_button.click()
-    assert second.active_run is None
-    assert "the map of my thesis" in asked[0]
-    assert layers_named("the map of my thesis")
-    second.confirm = lambda question: True
-    second.run_button.click()
-    finish(second)
-    assert not layers_named("the map of my thesis")
-    assert layers_named("shown")[0].featureCount() == TILES
-    second.shut_down()
+    (layer,) = layers_named("shown")
+    layer.setName("the map of my thesis")
+    layer.setFieldAlias(layer.fields().indexOf("entropy"), "Doubt")
+    layer.setRenderer(QgsSingleSymbolRenderer(QgsFillSymbol.createSimple({"color": "red"})))
+    root = QgsProject.instance().layerTreeRoot()
+    group = root.insertGroup(1, "chapter 3")
+    group.insertChildNode(0, root.findLayer(layer.id()).clone())
+    root.removeChildNode(root.children()[0])
+    return layer
+
+
+def test_the_same_run_again_keeps_what_the_user_made_of_the_layer(
+    dock: ClassifyDock, thesis_map: QgsVectorLayer, finish
+) -> None:
+    before = identity(thesis_map)
+    dock.confirm = lambda question: pytest.fail("there is nothing to lose")
+    dock.run_button.click()
+    assert thesis_map.providerType() == "memory", "the file is free for the worker"
+    finish(dock)
+    assert "complete already (7 tiles classified, 1 skipped): nothing was computed" in say(dock)
+    assert "Start over" in say(dock)
+    assert identity(thesis_map) == before
+    assert thesis_map.featureCount() == TILES
+    assert not layers_named("shown")
+
+
+def test_refused_run_leaves_layers_and_file_alone(
+    dock: ClassifyDock, thesis_map: QgsVectorLayer
+) -> None:
+    before = identity(thesis_map)
+    dock.advanced.stride.setValue(240)
+    dock.run_button.click()
+    assert dock.active_run is None
+    assert "holds another run" in say(dock)
+    assert identity(thesis_map) == before
+    assert thesis_map.featureCount() == TILES
+
+
+def test_file_that_is_not_ours_keeps_its_layer(dock: ClassifyDock, tmp_path: Path) -> None:
+    path = tmp_path / "parcels.gpkg"
+    memory = QgsVectorLayer("Polygon?crs=EPSG:32633&field=owner:string", "m", "memory")
+    options = QgsVectorFileWriter.SaveVectorOptions()
+    context = QgsProject.instance().transformContext()
+    QgsVectorFileWriter.writeAsVectorFormatV3(memory, str(path), context, options)
+    QgsProject.instance().addMapLayer(QgsVectorLayer(str(path), "parcels", "ogr"))
+    (parcels,) = layers_named("parcels")
+    before = identity(parcels)
+    dock.output.setFilePath(str(path))
+    for overwrite in (False, True):
+        dock.advanced.overwrite.setChecked(overwrite)
+        dock.run_button.click()
+        assert dock.active_run is None
+        assert "choose another file" in say(dock)
+        assert dock.panel.remedy.isHidden()
+        assert identity(parcels) == before
+        assert parcels.isValid()
+
+
+@pytest.mark.parametrize("mode", ["fail", "crash"])
+def test_failed_run_gives_the_layer_back(
+    dock: ClassifyDock, thesis_map: QgsVectorLayer, finish, fake_worker, mode: str
+) -> None:
+    before = identity(thesis_map)
+    fake_worker(mode)
+    dock.run_button.click()
+    assert thesis_map.providerType() == "memory"
+    finish(dock)
+    assert dock.panel.sign.kind == "error"
+    assert identity(thesis_map) == before
+    assert thesis_map.featureCount() == TILES
+    assert not layers_named("incomplete")
+
+
+def test_another_model_gives_the_layer_another_style(
+    dock: ClassifyDock, thesis_map: QgsVectorLayer, finish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HeldLayer, "has_same_fields", lambda held, layer: False)
+    dock.run_button.click()
+    finish(dock)
+    assert thesis_map.name() == "the map of my thesis"
+    assert isinstance(thesis_map.renderer(), QgsRuleBasedRenderer)
+
+
+def test_replacement_is_offered_for_one_file_alone(
+    dock: ClassifyDock, tmp_path: Path, finish
+) -> None:
+    first, precious = tmp_path / "first.gpkg", tmp_path / "precious.gpkg"
+    dock.output.setFilePath(str(first))
+    dock.run_button.click()
+    finish(dock)
+    shutil.copy(first, precious)
+    content = precious.read_bytes()
+    dock.advanced.stride.setValue(240)
+    dock.run_button.click()
+    assert not dock.panel.remedy.isHidden()
+    dock.output.setFilePath(str(precious))
+    assert dock.panel.remedy.isHidden()
+    dock._replace(first)
+    assert dock.active_run is None
+    assert "output was changed" in say(dock)
+    assert precious.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("change"),
+    [
+        lambda dock: dock.advanced.stride.setValue(60),
+        lambda dock: dock.advanced.bands["s2"].setText("B02=1"),
+        lambda dock: dock.rasters.combos["s1"].setLayer(None),
+        lambda dock: dock.area.mode.setCurrentIndex(2),
+    ],
+    ids=["stride", "bands", "layer", "area"],
+)
+def test_replacement_is_withdrawn_when_an_input_changes(dock: ClassifyDock, change) -> None:
+    changed = OutputError("It holds another run.", path="/x.gpkg", changed=["stride"])
+    dock._tell_error(changed)
+    assert not dock.panel.remedy.isHidden()
+    change(dock)
+    assert dock.panel.remedy.isHidden()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("/", "is a folder"),
+        ("{folder}", "is a folder"),
+        ("{folder}/new/", "is a folder"),
+        ("{folder}/a.shp", "must be a GeoPackage, but 'a.shp' ends in .shp"),
+        ("{folder}/a.TIF", "ends in .TIF"),
+        ("{folder}/a.geojson", "ends in .geojson"),
+        ("{folder}/a.csv", "ends in .csv"),
+        ("{folder}/a.parquet", "ends in .parquet"),
+    ],
+)
+def test_output_that_is_no_geopackage_is_refused(
+    dock: ClassifyDock, tmp_path: Path, given: str, words: str
+) -> None:
+    dock.output.setFilePath(given.format(folder=tmp_path))
+    dock.run_button.click()
+    assert dock.active_run is None
+    assert words in say(dock)
+    assert not list(tmp_path.glob("*.gpkg"))
+
+
+def test_dots_in_a_name_are_no_suffix(dock: ClassifyDock, tmp_path: Path) -> None:
+    dock.output.setFilePath(str(tmp_path / "my.scene v1.2"))
+    assert dock._job().output == str(tmp_path / "my.scene v1.2.gpkg")
+    dock.output.setFilePath(str(tmp_path / "MAP.GPKG"))
+    assert dock._job().output == str(tmp_path / "MAP.GPKG")
+
+
+@pytest.mark.parametrize("temporary", [True, False])
+def test_result_does_not_follow_into_another_project(
+    dock: ClassifyDock, tmp_path: Path, spin_until, finish, temporary: bool
+) -> None:
+    path = tmp_path / "first.gpkg"
+    dock.output.setFilePath("" if temporary else str(path))
+    dock.advanced.stride.setValue(8)
+    dock.advanced.batch_size.setValue(8)
+    dock.run_button.click()
+    spin_until(lambda: layers_named("running") and layers_named("running")[0].featureCount())
+    QgsProject.instance().clear()
+    assert dock.active_run is not None
+    QgsProject.instance().setDirty(False)
+    dock.cancel_button.click()
+    finish(dock)
+    assert not QgsProject.instance().mapLayers()
+    assert not QgsProject.instance().isDirty()
+    assert "project was closed meanwhile" in say(dock)
+    assert ("shows the result at once" if temporary else str(path)) in say(dock)
+
+
+def test_preview_survives_a_revert_and_leaves_no_ghost(
+    dock: ClassifyDock, tmp_path: Path, spin_until, finish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken: list[object] = []
+    monkeypatch.setattr(sys, "excepthook", lambda *problem: broken.append(problem))
+    project = QgsProject.instance()
+    dock.advanced.stride.setValue(8)
+    dock.advanced.batch_size.setValue(8)
+    dock.run_button.click()
+    spin_until(lambda: layers_named("running"))
+    preview = layers_named("running")[0].id()
+    assert project.write(str(tmp_path / "saved.qgz"))
+    assert project.read(str(tmp_path / "saved.qgz"))
+    assert project.mapLayer(preview) is not None
+    seen = dock.panel.bar.value()
+    spin_until(lambda: dock.panel.bar.value() > seen + 200 or dock.active_run is None)
+    dock.cancel_button.click()
+    finish(dock)
+    assert not broken
+    clean_leftovers()
+    assert project.mapLayer(preview) is None
+
+
+def test_project_saved_during_a_run_opens_whole(
+    dock: ClassifyDock, thesis_map: QgsVectorLayer, tmp_path: Path, finish, fake_worker,
+    qgis_iface,
+) -> None:  # fmt: skip
+    """Neither an empty preview nor a layer off its file; while a run writes, it is held again."""
+    from mm_qgis_plugin import classFactory
+
+    project = QgsProject.instance()
+    before = identity(thesis_map)
+    fake_worker("ignore_cancel")
+    plugin = classFactory(qgis_iface)
+    plugin.initGui()
+    try:
+        dock.run_button.click()
+        dock.active_run._layers.begin("EPSG:32633")
+        assert layers_named("running")
+        assert project.write(str(tmp_path / "saved.qgz"))
+        assert project.read(str(tmp_path / "saved.qgz"))
+        (layer,) = layers_named("thesis")
+        assert layer.providerType() == "memory", "the run goes on and writes the file"
+        dock.cancel_button.click()
+        finish(dock)
+        assert identity(layer)[:5] == before[:5]
+        del layer
+        assert project.read(str(tmp_path / "saved.qgz"))
+        assert not layers_named("running")
+        (layer,) = layers_named("thesis")
+        assert identity(layer)[:4] == before[:4]
+        assert layer.featureCount() == TILES
+        assert isinstance(layer.renderer(), QgsSingleSymbolRenderer)
+        assert layer.attributeAlias(layer.fields().indexOf("entropy")) == "Doubt"
+    finally:
+        plugin.unload()
+
+
+def test_waiting_rows_go_with_the_preview(
+    dock: ClassifyDock, tmp_path: Path, spin_until, finish
+) -> None:
+    dock.advanced.stride.setValue(8)
+    dock.advanced.batch_size.setValue(8)
+    dock.run_button.click()
+    spin_until(lambda: layers_named("running"))
+    QgsProject.instance().removeMapLayer(layers_named("running")[0].id())
+    layers = dock.active_run._layers
+    spin_until(lambda: dock.panel.bar.value() > 16)
+    layers._flush()
+    assert not layers._waiting
+    dock.cancel_button.click()
+    finish(dock)
+
+
+def test_result_takes_the_place_of_the_preview(dock: ClassifyDock, spin_until, finish) -> None:
+    dock.advanced.stride.setValue(30)
+    dock.run_button.click()
+    spin_until(lambda: layers_named("running"))
+    root = QgsProject.instance().layerTreeRoot()
+    group = root.addGroup("results")
+    node = root.findLayer(layers_named("running")[0].id())
+    group.addChildNode(node.clone())
+    root.removeChildNode(node)
+    group.children()[0].setItemVisibilityChecked(False)
+    finish(dock)
+    (layer,) = layers_named("Classified optical")
+    assert [child.layerId() for child in group.children()] == [layer.id()]
+    assert not group.children()[0].itemVisibilityChecked()
+
+
+def test_defects_of_ours_never_leave_the_dock_busy(
+    dock: ClassifyDock, finish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("of the test")
+
+    places = (
+        (dock, "_remember"), (dock.output, "path"), (ResultLayers, "hold"),
+        (ResultLayers, "show_copy"), (ResultLayers, "begin"), (dock, "_present"),
+    )  # fmt: skip
+    for owner, name in places:
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, broken)
+            dock.panel.say("info", "")
+            dock.run_button.click()
+            finish(dock)
+        told = say(dock) + dock.panel.warnings.text()
+        assert "of the test" in told, name
+        assert "Please report it" in told, name
+        assert dock.run_button.isEnabled(), name
+        assert not layers_named("running"), name
+    dock.run_button.click()
+    finish(dock)
+    assert layers_named("Classified optical")
 
 
 def test_unsaved_edits_of_our_own_layer_are_asked_about(
@@ -305,12 +597,13 @@ def test_drawn_rectangle_and_canvas(dock: ClassifyDock, qgis_iface) -> None:
         (lambda d, folder: d.advanced.bands["s2"].setText("B02:1"), "write channel=band number"),
         (lambda d, folder: d.output.setFilePath("/nowhere/out.gpkg"), "does not exist: make it"),
         (lambda d, folder: d.output.setFilePath(str(folder / "out.tif")), "must be a GeoPackage"),
+        (swap_rasters, "The two layers are swapped: 'radar' holds Sentinel-1"),
         (
             lambda d, folder: d.advanced.python.setFilePath(str(folder / "python")),
             "does not exist: choose another",
         ),
     ],
-    ids=["model", "no S1", "bands", "folder", "suffix", "python"],
+    ids=["model", "no S1", "bands", "folder", "suffix", "swapped", "python"],
 )
 def test_errors_are_said_in_the_dock_and_the_message_bar(
     dock: ClassifyDock, tmp_path: Path, finish, qgis_iface, break_it, words: str

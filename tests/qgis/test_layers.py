@@ -112,8 +112,11 @@ def test_empty_extent_and_missing_crs_are_explained(utm: QgsCoordinateReferenceS
     context = QgsCoordinateTransformContext()
     with pytest.raises(JobError, match="extent is empty"):
         extent_wkt(QgsRectangle(), utm, utm, context)
-    with pytest.raises(CrsError, match="no coordinate reference system"):
-        extent_wkt(SCENE_EXTENT, QgsCoordinateReferenceSystem(), utm, context)
+    nowhere = QgsCoordinateReferenceSystem()
+    with pytest.raises(CrsError, match=r"The area has no coordinate .* those of the project"):
+        extent_wkt(SCENE_EXTENT, nowhere, utm, context)
+    with pytest.raises(CrsError, match="The Sentinel-2 raster has no coordinate"):
+        extent_wkt(SCENE_EXTENT, utm, nowhere, context)
 
 
 def test_polygons_become_one_flat_area(utm: QgsCoordinateReferenceSystem) -> None:

@@ -22,6 +22,7 @@ from mm_qgis_plugin.core.contract.errors import (
 from mm_qgis_plugin.core.contract.job import ClassifyJob, RasterSource
 from mm_qgis_plugin.core.contract.messages import Message, Plan, Progress, Rows
 from mm_qgis_plugin.core.contract.result import RunSummary
+from mm_qgis_plugin.progress_text import plan_text, progress_text, repeat_text, summary_text
 from mm_qgis_plugin.task import ClassifyTask
 
 TILES = 8
@@ -118,6 +119,8 @@ def test_cancel_ends_in_time_and_the_same_job_goes_on(job, start, spin_until) ->
     assert summary.state == "partial"
     kept = summary.classified + summary.skipped
     assert 0 < kept < summary.tiles
+    spin_until(lambda: not task.isActive())
+    assert task.status() == task.TaskStatus.Terminated
     _, again = start(order)
     whole, _ = end_of(again, spin_until)
     (plan,) = again.of(Plan)
@@ -137,8 +140,10 @@ def test_cancel_before_it_began_is_told(job, spin_until) -> None:
 
 
 def test_error_of_the_worker_keeps_its_words(job, start, spin_until) -> None:
-    _, seen = start(job(extent_wkt="POLYGON((0 0, 1 0, 1 1, 0 1, 0 0))"))
+    task, seen = start(job(extent_wkt="POLYGON((0 0, 1 0, 1 1, 0 1, 0 0))"))
     summary, problem = end_of(seen, spin_until)
+    spin_until(lambda: not task.isActive())
+    assert task.status() == task.TaskStatus.Complete, "QGIS would say 'Task failed' beside us"
     assert summary is None
     assert problem.code == "no_overlap"
     assert not Path(job().output).exists()
@@ -199,3 +204,15 @@ def test_worker_that_does_not_listen_is_ended_in_time(
     _, problem = end_of(seen, spin_until)
     assert time.monotonic() - started < CANCEL_SECONDS
     assert isinstance(problem, CancelledError)
+
+
+def test_words_for_one_tile_and_for_none_computed() -> None:
+    plan = Plan(1, 1, "", "cpu", "fp32", 1)
+    assert plan_text(plan) == "1 tile on cpu (fp32)"
+    assert progress_text(Progress(1, 1, 2.0, None)) == "1 of 1 tile, 2.0 tiles/s"
+    one = RunSummary("o.gpkg", 1, 1, 0, "cpu", "fp32", 2.0, 0.5, "complete")
+    assert summary_text(one).startswith("1 tile classified, 0 skipped in 2 s: 0.5 tiles/s")
+    again = repeat_text(one)
+    assert "1 tile classified, 0 skipped" in again
+    assert "nothing was computed" in again
+    assert "tiles/s" not in again
