@@ -340,7 +340,9 @@ class ClassifyDock(QgsDockWidget):
         halves = QVBoxLayout(whole)
         halves.setContentsMargins(0, 0, 0, 0)
         halves.setSpacing(0)
-        halves.addWidget(_Scrolling(body), 1)
+        scroll = _Scrolling(body)
+        scroll.setObjectName("multimodal_scroll")
+        halves.addWidget(scroll, 1)
         halves.addWidget(foot)
         self.setWidget(whole)
         name_children(

@@ -23,7 +23,7 @@ from .widgets import name_children, note
 __all__ = ["ERROR", "INFO", "SUCCESS", "WARNING", "StatusPanel"]
 
 _MAX_LOG_LINES = 2000
-_LEAST_TEXT_HEIGHT = 48
+_SURE_TEXT_HEIGHT = 130
 _MOST_TEXT_HEIGHT = 220
 
 
@@ -165,7 +165,7 @@ class _GrowingArea(QScrollArea):
         return QSize(super().sizeHint().width(), self._height())
 
     def minimumSizeHint(self) -> QSize:
-        return QSize(0, min(self._height(), _LEAST_TEXT_HEIGHT))
+        return QSize(0, min(self._height(), _SURE_TEXT_HEIGHT))
 
     def _fit(self) -> None:
         self.setMaximumHeight(self._height())
@@ -173,7 +173,8 @@ class _GrowingArea(QScrollArea):
 
     def _height(self) -> int:
         layout = self.widget().layout()
-        wanted = layout.heightForWidth(max(self.viewport().width(), 1))
+        # The whole width: what fits has no scroll bar.
+        wanted = layout.heightForWidth(max(self.width(), 1))
         return min(max(wanted, 0), _MOST_TEXT_HEIGHT)
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 from qgis.core import (
+    Qgis,
     QgsApplication,
+    QgsCoordinateReferenceSystem,
     QgsFeature,
     QgsFillSymbol,
     QgsGeometry,
@@ -23,13 +25,25 @@ from qgis.core import (
     QgsVectorFileWriter,
     QgsVectorLayer,
 )
-from qgis.PyQt.QtWidgets import QAction, QWidget
+from qgis.gui import QgsMapCanvas, QgsMapToolPan, QgsMessageBar
+from qgis.PyQt.QtCore import QPoint, Qt
+from qgis.PyQt.QtGui import QColor
+from qgis.PyQt.QtWidgets import (
+    QAction,
+    QApplication,
+    QComboBox,
+    QLineEdit,
+    QScrollArea,
+    QWidget,
+)
 
 from mm_qgis_plugin import settings
-from mm_qgis_plugin.core.contract.errors import OutputError
+from mm_qgis_plugin.core.contract.errors import JobError, OutputError
+from mm_qgis_plugin.gui import status_panel as status
 from mm_qgis_plugin.gui.dock import ClassifyDock
 from mm_qgis_plugin.gui.held_layers import HeldLayer, clean_leftovers
 from mm_qgis_plugin.gui.result_layers import ResultLayers
+from mm_qgis_plugin.gui.signs import sign
 
 TILES = 8
 
@@ -589,6 +603,93 @@ def test_drawn_rectangle_and_canvas(dock: ClassifyDock, qgis_iface) -> None:
     assert polygons is None
 
 
+@pytest.fixture
+def canvas(qgis_iface, dock: ClassifyDock) -> Iterator[QgsMapCanvas]:
+    """A canvas in the CRS of the scene with a tool in hand, as QGIS has it."""
+    canvas = qgis_iface.mapCanvas()
+    canvas.setDestinationCrs(dock.rasters.layer("s2").crs())
+    pan = QgsMapToolPan(canvas)
+    canvas.setMapTool(pan)
+    yield canvas
+    dock.area.stop_drawing()
+    canvas.unsetMapTool(pan)
+
+
+def draw_rectangle(dock: ClassifyDock, canvas: QgsMapCanvas, rectangle: QgsRectangle) -> None:
+    dock.area.mode.setCurrentIndex(dock.area.mode.findData("drawn"))
+    dock.area.draw.setChecked(True)
+    canvas.mapTool().extentChanged.emit(rectangle)
+
+
+IN_SCENE = QgsRectangle(345700, 5294500, 346700, 5295500)
+
+
+def test_drawing_gives_the_tool_back(dock: ClassifyDock, canvas: QgsMapCanvas) -> None:
+    pan = canvas.mapTool()
+    draw_rectangle(dock, canvas, IN_SCENE)
+    assert canvas.mapTool() == pan
+    dock.area.draw.setChecked(True)
+    assert canvas.mapTool() != pan
+    dock.area.draw.setChecked(False)
+    assert canvas.mapTool() == pan
+    dock.area.draw.setChecked(True)
+    dock.show()
+    dock.hide()
+    assert canvas.mapTool() == pan
+    assert not dock.area.draw.isChecked()
+
+
+def test_another_tool_taken_while_drawing_stays(dock: ClassifyDock, canvas: QgsMapCanvas) -> None:
+    dock.area.mode.setCurrentIndex(dock.area.mode.findData("drawn"))
+    dock.area.draw.setChecked(True)
+    other = QgsMapToolPan(canvas)
+    canvas.setMapTool(other)
+    assert canvas.mapTool() == other
+    assert not dock.area.draw.isChecked()
+    canvas.unsetMapTool(other)
+
+
+def test_drawn_rectangle_follows_the_crs_of_the_map(
+    dock: ClassifyDock, canvas: QgsMapCanvas
+) -> None:
+    draw_rectangle(dock, canvas, IN_SCENE)
+    extent, _ = dock.area.wkt(dock.rasters.layer("s2").crs())
+    canvas.setDestinationCrs(QgsCoordinateReferenceSystem("EPSG:4326"))
+    shown = dock.area._band.asGeometry().boundingBox()
+    assert shown.xMinimum() == pytest.approx(12.92, abs=0.05)
+    assert shown.yMinimum() == pytest.approx(47.78, abs=0.05)
+    assert dock.area.wkt(dock.rasters.layer("s2").crs()) == (extent, None)
+
+
+def test_drawn_rectangle_in_degrees_has_decimals(dock: ClassifyDock, canvas: QgsMapCanvas) -> None:
+    canvas.setDestinationCrs(QgsCoordinateReferenceSystem("EPSG:4326"))
+    draw_rectangle(dock, canvas, QgsRectangle(12.92123, 47.78123, 12.93456, 47.79456))
+    assert "12.92123" in dock.area.drawn_note.text()
+    assert "47.79456" in dock.area.drawn_note.text()
+
+
+def test_drawn_rectangle_goes_with_its_project(dock: ClassifyDock, canvas: QgsMapCanvas) -> None:
+    s2 = dock.rasters.layer("s2").crs()
+    draw_rectangle(dock, canvas, IN_SCENE)
+    assert dock.area._band is not None
+    QgsProject.instance().clear()
+    assert dock.area._band is None
+    assert not dock.area.drawn_note.text()
+    with pytest.raises(JobError, match="No rectangle was drawn"):
+        dock.area.wkt(s2)
+
+
+def test_map_without_a_crs_is_a_matter_of_the_project(
+    dock: ClassifyDock, canvas: QgsMapCanvas
+) -> None:
+    canvas.setDestinationCrs(QgsCoordinateReferenceSystem())
+    dock.area.mode.setCurrentIndex(dock.area.mode.findData("canvas"))
+    canvas.setExtent(IN_SCENE)
+    dock.run_button.click()
+    assert "The project has no coordinate reference system" in say(dock)
+    assert "layer properties" not in say(dock)
+
+
 @pytest.mark.parametrize(
     ("break_it", "words"),
     [
@@ -665,6 +766,7 @@ def test_worker_that_ignores_cancel_is_ended_in_time(
     finish(dock)
     assert time.monotonic() - started < 2.5
     assert "Cancelled" in say(dock)
+    assert ".gpkg" not in say(dock), "the journal of a temporary run is nobody's business"
 
 
 def test_choices_are_remembered(dock: ClassifyDock, qgis_iface, finish) -> None:
@@ -680,9 +782,124 @@ def test_choices_are_remembered(dock: ClassifyDock, qgis_iface, finish) -> None:
     second.shut_down()
 
 
-def test_dock_fits_in_400_pixels(dock: ClassifyDock) -> None:
+@pytest.mark.parametrize("folded", [True, False])
+def test_nothing_is_cut_off_at_the_smallest_width(dock: ClassifyDock, folded: bool) -> None:
+    dock.advanced.setCollapsed(folded)
+    dock.output.setFilePath("/a folder with a long name/and another one in it/result.gpkg")
+    dock.area.mode.setCurrentIndex(dock.area.mode.findData("polygons"))
+    dock.panel.say(status.ERROR, "Something is wrong with " + "a_very_long_word" * 9, "Help", print)
+    dock.setFloating(True)
+    dock.show()
+    QApplication.processEvents()
+    dock.resize(100, 500)
+    QApplication.processEvents()
+    assert dock.width() <= 400, "the scroll bar included"
+    area = dock.findChild(QScrollArea, "multimodal_scroll")
+    assert area.verticalScrollBar().isVisible()
+    assert area.widget().width() <= area.viewport().width()
+    buttons = [dock.run_button, dock.cancel_button, dock.panel.remedy]
+    for part in (*area.widget().findChildren(QWidget), *buttons):
+        if part.isVisible() and not isinstance(part.parent(), (QLineEdit, QComboBox)):
+            right = part.mapTo(dock, QPoint(part.width(), 0)).x()
+            assert right <= dock.width(), part.objectName()
+            assert part.width() >= part.minimumSizeHint().width() - 1, part.objectName()
+
+
+def test_buttons_and_messages_are_in_view_on_a_small_screen(
+    dock: ClassifyDock, spin_until, finish
+) -> None:
+    dock.setFloating(True)
     dock.advanced.setCollapsed(False)
-    assert dock.widget().widget().minimumSizeHint().width() <= 400
+    dock.show()
+    dock.resize(330, 440)
+    dock.panel.start("Classifying")
+    dock.panel.set_progress(1, 8, "1 of 8 tiles, 2.0 tiles/s")
+    for number in range(12):
+        dock.panel.warn(f"Warning {number} about something in one of the two rasters.")
+    dock.panel.say(status.INFO, "Classifying 8 tiles on cpu")
+    QApplication.processEvents()
+    parts = (
+        dock.run_button, dock.cancel_button, dock.panel.bar, dock.panel.progress,
+        dock.panel.message,
+    )  # fmt: skip
+    for part in parts:
+        place = part.mapTo(dock, QPoint(0, part.height()))
+        assert 0 < place.y() <= dock.height() <= 440, part.objectName()
+        assert not part.visibleRegion().isEmpty(), part.objectName()
+
+
+def test_message_that_fits_is_seen_whole(dock: ClassifyDock, spin_until) -> None:
+    dock.setFloating(True)
+    dock.advanced.setCollapsed(False)
+    dock.show()
+    dock.resize(330, 440)
+    dock.panel.say(status.ERROR, "Some words that do not say much. " * 4, "Replace", print)
+    texts = dock.panel.message_row.parent()
+    spin_until(lambda: texts.height() <= texts.parent().height() > 30, 5)
+    assert not dock.panel._texts.verticalScrollBar().isVisible()
+
+
+def test_signs_are_seen_on_light_and_dark() -> None:
+    for kind in (status.INFO, status.SUCCESS, status.WARNING, status.ERROR):
+        image = sign(kind).toImage()
+        color = image.pixelColor(3, 8)
+        for ground in (QColor("#efefef"), QColor("#323232")):
+            assert contrast(color, ground) > 2.2, (kind, ground.name())
+        assert contrast(color, QColor("white")) > 3, "the glyph is white"
+
+
+def contrast(one: QColor, other: QColor) -> float:
+    """The contrast ratio of WCAG."""
+
+    def luminance(color: QColor) -> float:
+        parts = (color.redF(), color.greenF(), color.blueF())
+        linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_warnings_stand_apart_with_a_sign(dock: ClassifyDock) -> None:
+    dock.panel.start("Classifying")
+    assert dock.panel.warning_row.isHidden()
+    dock.panel.warn("Sentinel-2 holds no-data in 12 % of its pixels.")
+    dock.panel.say(status.SUCCESS, "8 tiles classified")
+    assert not dock.panel.warning_row.isHidden()
+    assert (dock.panel.sign.kind, dock.panel.warning_sign.kind) == ("success", "warning")
+    assert dock.panel.warnings.text() not in dock.panel.message.text()
+
+
+class IfaceWithBar:
+    """The test's iface with a message bar that really shows what it is given."""
+
+    def __init__(self, iface: object) -> None:
+        self._iface = iface
+        self.bar = QgsMessageBar()
+        self.messageBar = lambda: self.bar
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._iface, name)
+
+
+def test_our_last_message_leaves_the_bar_and_others_stay(
+    dock: ClassifyDock, qgis_iface, finish, spin_until
+) -> None:
+    dock._iface = IfaceWithBar(qgis_iface)
+    bar = dock._iface.bar
+    bar.pushMessage("Other plugin", "look", Qgis.MessageLevel.Info, 0)
+    combo = dock.rasters.combos["s1"]
+    layer = combo.currentLayer()
+    combo.setLayer(None)
+    for _ in range(3):
+        dock.run_button.click()
+    spin_until(lambda: len(bar.items()) == 2)
+    combo.setLayer(layer)
+    dock.run_button.click()
+    spin_until(lambda: [item.title() for item in bar.items()] == ["Other plugin"])
+    finish(dock)
+    spin_until(lambda: len(bar.items()) == 2)
+    assert bar.currentItem().level() == Qgis.MessageLevel.Success
 
 
 def test_plugin_comes_and_goes_without_a_trace(project: QgsProject, qgis_iface, spin_until) -> None:
@@ -712,6 +929,17 @@ def test_plugin_comes_and_goes_without_a_trace(project: QgsProject, qgis_iface, 
     plugin.unload()
 
 
-def test_nothing_of_qt_is_left_without_a_parent(dock: ClassifyDock) -> None:
-    assert "torch" not in sys.modules
-    assert all(child.parent() is not None for child in dock.findChildren(QWidget))
+def test_nothing_heavy_comes_with_the_dock(dock: ClassifyDock) -> None:
+    assert not {"torch", "rasterio", "transformers"} & sys.modules.keys()
+
+
+def test_no_widget_of_ours_is_a_window_of_its_own(project: QgsProject, qgis_iface) -> None:
+    """What is not laid out flashes as a window and stays after the dock."""
+    before = set(QApplication.topLevelWidgets())
+    made = ClassifyDock(qgis_iface)
+    new = [widget for widget in QApplication.topLevelWidgets() if widget not in before]
+    assert [type(w).__name__ for w in new if w.windowType() != Qt.WindowType.Popup] == [
+        "ClassifyDock"
+    ]
+    made.shut_down()
+    made.deleteLater()
