@@ -252,7 +252,7 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
         ("s2", "Sentinel-2", f"{S2_BANDS[1]}=1,{S2_BANDS[2]}=2"),
         ("s1", "Sentinel-1", f"{S1_BANDS[1]}=1,{S1_BANDS[0]}=2"),
     ):
-        parser.add_argument(f"--{sensor}", nargs="+", required=True, metavar="PATH",
+        parser.add_argument(f"--{sensor}", nargs="+", required=sensor == "s2", metavar="PATH",
                             help=f"{title}: rasters, folder or archive")  # fmt: skip
         parser.add_argument(f"--{sensor}-bands", metavar="MAP",
                             help=f"band map where names do not tell, like {example}")  # fmt: skip

@@ -83,7 +83,9 @@ class Predictor:
             with torch.inference_mode():
                 inputs = (torch.from_numpy(a).to(self.device) for a in (s1, s2))
                 return to_probabilities(self.model(*inputs), self.spec).cpu().numpy()
-        except torch.OutOfMemoryError as problem:
+        except RuntimeError as problem:
+            if not _is_out_of_memory(problem):
+                raise
             if len(s2) == 1:
                 raise DeviceError(
                     f"Not even one tile fits into the memory of {describe_device(self.device)}: "
@@ -108,6 +110,13 @@ def describe_device(device: torch.device) -> str:
         return device.type
     index = torch.cuda.current_device() if device.index is None else device.index
     return f"cuda:{index} ({torch.cuda.get_device_name(index)})"
+
+
+def _is_out_of_memory(problem: RuntimeError) -> bool:
+    """Return whether an error says that; CPU and MPS have no class of their own for it."""
+    text = str(problem)
+    words = ("DefaultCPUAllocator", "MPS backend out of memory", "not enough memory")
+    return isinstance(problem, torch.OutOfMemoryError) or any(word in text for word in words)
 
 
 def _check_cuda(device: torch.device) -> None:

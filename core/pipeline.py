@@ -14,9 +14,10 @@ import torch
 
 from .checkpoint import from_pretrained
 from .contract.errors import CancelledError, ModelFolderError
-from .contract.job import ClassifyJob, fingerprint, without_credentials
+from .contract.job import ClassifyJob, fingerprint
 from .contract.messages import Log, Message, Phase, Plan, Progress, Rows
 from .contract.result import OK, RunSummary, TileResult
+from .contract.source_identity import without_credentials
 from .contract.spec import ModelSpec, config_digest, read_spec
 from .contract.target import check_output
 from .contract.version import version

@@ -62,7 +62,7 @@ class _Server:
             try:
                 self._output.write(line + "\n")
                 self._output.flush()
-            except (BrokenPipeError, ValueError):
+            except (OSError, ValueError):  # Windows calls a broken pipe an invalid argument
                 self._closing.set()
 
     def listen(self, lines: TextIO) -> None:

@@ -16,7 +16,7 @@ cp -r build/plugin/mm_qgis_plugin "$PROFILE/profiles/default/python/plugins/"
 export QGIS_CUSTOM_CONFIG_PATH="$PROFILE" MULTIMODAL_WORKER_PYTHON="$ROOT/.venv/bin/python"
 say "Plugin installed into a throw-away QGIS profile: $PROFILE"
 qgis_process_run plugins enable mm_qgis_plugin >"$LOG" 2>&1 || true
-qgis_process_run plugins 2>/dev/null | grep -q '^\*.*mm_qgis_plugin' || { cat "$LOG"; fail "QGIS did not load the plugin."; }
+qgis_process_run plugins 2>/dev/null | grep '^\*.*mm_qgis_plugin' >/dev/null || { cat "$LOG"; fail "QGIS did not load the plugin."; }
 
 say "Running multimodal:classify by $(find_qgis_process) ..."
 qgis_process_run run multimodal:classify \

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
@@ -11,7 +12,14 @@ from pathlib import Path
 
 from ..contract.errors import CancelledError, RuntimeMissingError
 from .process_group import kill_group, own_group
-from .runtime import REQUIREMENTS, checked, child_environment, host_python, managed_python
+from .runtime import (
+    REQUIREMENTS,
+    checked,
+    child_environment,
+    host_python,
+    managed_python,
+    missing_packages,
+)
 
 _POLL_SECONDS = 0.2
 _QUOTED = 3
@@ -41,15 +49,26 @@ def create_environment(
             "No Python was found to make the environment with: install Python 3.10 or newer and "
             "name its interpreter under Advanced > Worker Python."
         )
+    missing_packages(base)  # says so where it is too old
     managed_root.mkdir(parents=True, exist_ok=True)
     python = managed_python(managed_root)
-    pip = [str(python), "-I", "-m", "pip", "install", "--disable-pip-version-check"]
-    for step in (
+    steps = (
         [str(base), "-m", "venv", "--clear", str(managed_root / "venv")],
-        [*pip, "--progress-bar", "off", "-r", str(REQUIREMENTS)],
-    ):
-        _run(step, on_line, is_cancelled)
-    return checked(python)
+        [str(python), "-I", "-m", "pip", "install", "--disable-pip-version-check",
+         "--progress-bar", "off", "-r", str(REQUIREMENTS)],
+    )  # fmt: skip
+    try:
+        for step in steps:
+            _run(step, on_line, is_cancelled)
+        return checked(python)
+    except BaseException:
+        _discard(managed_root)
+        raise
+
+
+def _discard(managed_root: Path) -> None:
+    """Remove what is half made, or the worker would be started with it."""
+    shutil.rmtree(managed_root / "venv", ignore_errors=True)
 
 
 def _run(command: Sequence[str], on_line: Tell, is_cancelled: IsCancelled) -> None:

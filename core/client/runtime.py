@@ -17,9 +17,11 @@ NEEDED = ("torch", "torchvision", "transformers", "safetensors", "rasterio", "nu
           "fudgeo")  # fmt: skip
 CHECK_SECONDS = 60
 _MINIMUM = (3, 10)
-# What QGIS sets for itself, or a terminal for another Python, breaks ours.
+# What QGIS sets for itself, or a terminal for another Python, breaks ours. Proxies stay.
 _FOREIGN = re.compile(
-    r"(PYTHON|PYENV_|CONDA_|VIRTUAL_ENV|PROJ_|GDAL_|QT_|QML|LD_LIBRARY_PATH|LD_PRELOAD|DYLD_)", re.I
+    r"(PYTHON|PYENV_|CONDA_|VIRTUAL_ENV|PROJ_|GDAL_(?!HTTP_)|QT_|QML|LD_LIBRARY_PATH|LD_PRELOAD"
+    r"|DYLD_)",
+    re.I,
 )
 _IS_WINDOWS = sys.platform == "win32"
 

@@ -115,7 +115,7 @@ class WorkerClient:
                 process.send(Cancel(), number)
                 deadline = time.monotonic() + CANCEL_SECONDS
             elif deadline is not None and time.monotonic() > deadline:
-                raise _cancelled(job)
+                raise _cancelled()
             message = process.receive(_POLL_SECONDS, number)
             if isinstance(message, (Finished, Failed)):
                 process.is_idle = True
@@ -161,9 +161,8 @@ def _check_hello(message: Message, process: WorkerProcess) -> None:
     )
 
 
-def _cancelled(job: ClassifyJob) -> CancelledError:
+def _cancelled() -> CancelledError:
     return CancelledError(
-        f"Cancelled; the worker had to be stopped. Finished tiles are kept in {job.output}; the "
-        "same run again goes on from there.",
-        output=job.output,
+        "Cancelled; the worker had to be stopped. Tiles that were finished are kept; the same run "
+        "again goes on from there."
     )

@@ -6,6 +6,7 @@ import queue
 import signal
 import subprocess
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import IO
@@ -26,6 +27,7 @@ class WorkerProcess:
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self.is_idle = False
         self._is_ended_by_us = False
+        self._dead_since = 0.0
         self._orders: queue.Queue[bytes | None] = queue.Queue()
         self._lines: queue.Queue[str | None] = queue.Queue(maxsize=1000)
         self._said: deque[str] = deque(maxlen=_KEPT_LINES)
@@ -72,6 +74,8 @@ class WorkerProcess:
         except queue.Empty:
             if self._is_ended_by_us:
                 raise self._ended() from None
+            if self._is_long_dead():
+                raise self._crash() from None
             return None
         if line is None:
             raise self._ended() if self._is_ended_by_us else self._crash()
@@ -106,18 +110,32 @@ class WorkerProcess:
     def kill(self) -> None:
         """Kill the process with its children, and close the pipes."""
         self._is_ended_by_us = True
-        if self.is_alive:
+        if self.is_alive or self._is_heard():
             kill_group(self._popen)
         self._popen.wait()
         self._orders.put(None)
+        deadline = time.monotonic() + CLOSE_SECONDS
         # A reader may wait for room: nobody reads any more.
         while any(thread.is_alive() for thread in self._threads):
+            if time.monotonic() > deadline:
+                return  # Somebody outside the group keeps a pipe: its reader sleeps on.
             _drain(self._lines)
             for thread in self._threads:
                 thread.join(_JOIN_SECONDS)
         for stream in (self._popen.stdin, self._popen.stdout, self._popen.stderr):
             if stream is not None:
                 _close(stream)
+
+    def _is_heard(self) -> bool:
+        """Return whether somebody, if only a child of the process, holds its pipes."""
+        return any(thread.is_alive() for thread in self._threads[:2])
+
+    def _is_long_dead(self) -> bool:
+        """Return whether the process ended so long ago that its last words would be here."""
+        if self.is_alive:
+            return False
+        self._dead_since = self._dead_since or time.monotonic()
+        return time.monotonic() - self._dead_since > CLOSE_SECONDS
 
     def _read_stdout(self, stream: IO[bytes]) -> None:
         while line := stream.readline(_MAX_LINE):

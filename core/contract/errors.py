@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 
@@ -17,7 +18,18 @@ class MultimodalError(Exception):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the error as it travels: ``{code, message, details}``."""
-        return {"code": self.code, "message": self.message, "details": self.details}
+        return {"code": self.code, "message": self.message, "details": _plain(self.details)}
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can say of a value: an error must reach the user whatever it carries."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
 class SpecError(MultimodalError):

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ._codec import as_object, take
 from .channels import S1_BANDS, S2_BANDS
 from .errors import JobError
+from .source_identity import source_identity
 from .spec import config_digest
 from .version import version
 
@@ -133,23 +132,9 @@ def fingerprint_digest(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def without_credentials(path: str) -> str:
-    """Return a GDAL name without user names, passwords, tokens and query strings."""
-    hidden = re.sub(r"(\w+://)[^/@\s]*@", r"\1", path)
-    return hidden.split("?", 1)[0] if "://" in hidden or "/vsi" in hidden else hidden
-
-
 def _source_identity(source: RasterSource) -> dict[str, Any]:
-    identity: dict[str, Any] = {
-        "path": without_credentials(source.path),
-        "crs_wkt": source.crs_wkt,
-        "bands": dict(source.bands),
-    }
-    if os.path.exists(source.path):
-        stat = Path(source.path).stat()
-        identity.update(path=str(Path(source.path).resolve()), size=stat.st_size,
-                        modified=stat.st_mtime_ns)  # fmt: skip
-    return identity
+    own = {"crs_wkt": source.crs_wkt, "bands": dict(source.bands)}
+    return {**source_identity(source.path), **own}
 
 
 def _sources(data: Mapping[str, Any], key: str) -> tuple[RasterSource, ...]:

@@ -216,16 +216,28 @@ def read_config(folder: str | Path) -> Mapping[str, Any]:
     return config
 
 
+def unit_of(name: str) -> str:
+    """Return the unit of a channel: DN = reflectance x 10000, dB, or 1 for an index."""
+    return "1" if name in INDEX_BANDS else "dB" if name in S1_BANDS else "DN"
+
+
 def _channel(name: str) -> ChannelSpec:
     if name not in STATISTICS:
         raise SpecError(f"Channel '{name}' is unknown; known are {', '.join(STATISTICS)}.")
-    unit = "1" if name in INDEX_BANDS else "dB" if name in S1_BANDS else "DN"
+    unit = unit_of(name)
     mean, std = STATISTICS[name]
     return ChannelSpec(name, unit, mean, std, "bilinear" if unit == "dB" else "nearest")
 
 
 def _check_channels(s2: tuple[ChannelSpec, ...], s1: tuple[ChannelSpec, ...]) -> None:
     names = [channel.name for channel in (*s2, *s1)]
+    for channel in (*s2, *s1):
+        unit = unit_of(channel.name)
+        if channel.name in STATISTICS and channel.unit != unit:
+            raise SpecError(
+                f"Channel {channel.name} is in '{channel.unit}', but only '{unit}' is prepared "
+                "for it: convert the model's mean and std to that unit."
+            )
     known_s2 = {*S2_BANDS, *INDEX_BANDS}
     unknown = [c.name for c in s2 if c.name not in known_s2]
     unknown += [c.name for c in s1 if c.name not in S1_BANDS]

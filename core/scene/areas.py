@@ -44,6 +44,8 @@ def _from_wkt(wkt: str, name: str) -> Any:
     if area is None or area.geom_type not in _KINDS:
         kind = "nothing" if area is None else f"a {area.geom_type}"
         raise JobError(f"The {name} must be a polygon, not {kind}.")
+    if not np.isfinite(shapely.get_coordinates(area)).all():
+        raise JobError(f"The {name} has coordinates that are no numbers. Choose or draw it again.")
     return shapely.make_valid(area)
 
 
@@ -58,7 +60,8 @@ def _projected(area: Any, name: str, code: int, crs: CRS) -> Any:
     if own == crs or area.is_empty:
         return area
     west, south, east, north = area.bounds
-    fine = shapely.segmentize(area, max(east - west, north - south) * _EDGE_SHARE)
+    length = max(east - west, north - south) * _EDGE_SHARE
+    fine = shapely.segmentize(area, length) if length > 0 else area
 
     def moved(points: np.ndarray) -> np.ndarray:
         return np.column_stack(project(points[:, 0], points[:, 1], own, crs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tarfile
 import zipfile
@@ -10,7 +11,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from ..contract.errors import SourceError
-from ..contract.job import without_credentials
+from ..contract.source_identity import without_credentials
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".vrt")
 MAX_FILES = 2000
@@ -29,7 +30,7 @@ def raster_files(path: str) -> tuple[str, ...]:
     if is_gdal_name(path):
         return (path,)
     local = Path(path)
-    if not local.exists():
+    if not os.path.exists(path):  # unlike Path.exists no error for a name that cannot be
         raise SourceError(
             f"'{path}' does not exist. Check the path; a file on a network drive or a removed "
             "disk must be connected first.",

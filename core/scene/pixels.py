@@ -15,7 +15,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from ..contract.errors import SourceError
-from ..contract.job import without_credentials
+from ..contract.source_identity import without_credentials
 from .geometry import Geometry
 
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]

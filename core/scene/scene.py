@@ -10,7 +10,7 @@ from typing import Any
 import rasterio
 
 from ..contract.channels import INDEX_BANDS, RGB, base_bands
-from ..contract.errors import JobError, NoOverlapError
+from ..contract.errors import CrsError, JobError, NoOverlapError
 from ..contract.job import RasterSource
 from ..contract.spec import ChannelSpec, ModelSpec
 from .ahead import read_ahead
@@ -52,7 +52,9 @@ def _open(
     found_s2 = find_bands(s2, "s2", wanted_s2)
     found_s1 = find_bands(s1, "s1", wanted_s1)
     check_complete(found_s2, wanted_s2, found_s1, wanted_s1)
-    finest = _finest([found_s2.bands[name] for name in wanted_s2])
+    optical_bands = [found_s2.bands[name] for name in wanted_s2]
+    _check_one_crs(optical_bands)
+    finest = _finest(optical_bands)
     grid = lay_grid(finest, spec.tile_size, spec.ground_resolution, stride)
     overlap = _overlap(grid.geometry, found_s1)
     optical, radar = _judge(found_s2, found_s1)
@@ -172,6 +174,17 @@ def _judge(s2: Found, s1: Found) -> tuple[S2Verdict, S1Verdict | None]:
         return optical, None
     radar = tuple(s1.bands.values())
     return optical, judge_s1(sample_bands(radar, sentinels=True), radar)
+
+
+def _check_one_crs(bands: Sequence[Band]) -> None:
+    first = bands[0].geometry.crs
+    for band in bands:
+        crs = band.geometry.crs
+        if crs != first and crs_name(crs) != crs_name(first):
+            raise CrsError(
+                f"The Sentinel-2 rasters are in several coordinate systems ({crs_name(first)}, "
+                f"{crs_name(crs)}): reproject them to one (in QGIS: Raster > Projections > Warp).",
+            )
 
 
 def _finest(bands: Sequence[Band]) -> Geometry:

@@ -10,7 +10,8 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 from ..contract.errors import CrsError, JobError, RadiometryError, SourceError
-from ..contract.job import RasterSource, without_credentials
+from ..contract.job import RasterSource
+from ..contract.source_identity import without_credentials
 from .files import raster_files
 from .geometry import Geometry, crs_name
 from .naming import band_names

@@ -122,27 +122,34 @@ class ClassifyAlgorithm(QgsProcessingAlgorithm):
         if self._problem is not None:
             raise self._problem
         assert self._job is not None
-        self._run(self._job, feedback)
+        state = self._run(self._job, feedback)
         journal = open_journal(Path(self._job.output))
         feedback.pushInfo(tr("Journal: {}").format(journal.path))
         destination, counts = self._copy(journal, parameters, context)
         self._style(destination, parameters, context)
-        return {names.OUTPUT: destination, names.JOURNAL: str(journal.path), **counts}
+        return {
+            names.OUTPUT: destination,
+            names.JOURNAL: str(journal.path),
+            names.STATE: state,
+            **counts,
+        }
 
-    def _run(self, job: ClassifyJob, feedback: QgsProcessingFeedback) -> None:
+    def _run(self, job: ClassifyJob, feedback: QgsProcessingFeedback) -> str:
+        """Run the worker; returns ``complete`` or ``partial``."""
         try:
             summary = session_worker().run(job, Reporter(feedback).on_message, feedback.isCanceled)
         except CancelledError as problem:
             if not Path(job.output).exists():
                 raise
             feedback.pushWarning(problem.message)
-            return
+            return "partial"
         feedback.pushInfo(summary_text(summary))
         if summary.state != "complete":
             feedback.pushWarning(
                 tr("Stopped before the end: the finished tiles are in the output. The same run "
                    "again goes on from there.")
             )  # fmt: skip
+        return summary.state
 
     def _copy(
         self, journal: Journal, parameters: dict, context: QgsProcessingContext

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 from qgis.core import (
     QgsProcessing,
+    QgsProcessingOutputDefinition,
     QgsProcessingOutputNumber,
+    QgsProcessingOutputString,
     QgsProcessingParameterBoolean,
     QgsProcessingParameterDefinition,
     QgsProcessingParameterEnum,
@@ -43,6 +45,7 @@ OVERWRITE = "OVERWRITE"
 OUTPUT = "OUTPUT"
 CLASSIFIED = "CLASSIFIED"
 SKIPPED = "SKIPPED"
+STATE = "STATE"
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
 PATH_SEPARATOR = ";"
@@ -63,10 +66,11 @@ def definitions() -> Iterator[QgsProcessingParameterDefinition]:
     )
 
 
-def outputs() -> Iterator[QgsProcessingOutputNumber]:
+def outputs() -> Iterator[QgsProcessingOutputDefinition]:
     """Yield the outputs beside the sink."""
     yield QgsProcessingOutputNumber(CLASSIFIED, tr("Tiles classified"))
     yield QgsProcessingOutputNumber(SKIPPED, tr("Tiles skipped"))
+    yield QgsProcessingOutputString(STATE, tr("State: complete or partial"))
 
 
 def _inputs() -> Iterator[QgsProcessingParameterDefinition]:

@@ -48,9 +48,7 @@ class JobReader:
             s1=self._sources(names.S1, names.S1_PATH, names.S1_BANDS, "Sentinel-1"),
             model=os.path.abspath(self.model_folder()),
             output=_LATER,
-            stride=None
-            if stride is None
-            else algorithm.parameterAsInt(values, names.STRIDE, context),
+            stride=None if stride is None else self._stride(),
             device=algorithm.parameterAsEnumString(values, names.DEVICE, context),
             precision=algorithm.parameterAsEnumString(values, names.PRECISION, context),
             batch_size=algorithm.parameterAsInt(values, names.BATCH_SIZE, context),
@@ -66,6 +64,13 @@ class JobReader:
         job = replace(job, extent_wkt=self._extent(job), aoi_wkt=self._aoi(job))
         given = self._given_journal()
         return replace(job, output=given or str(journals.journal_path(job)))
+
+    def _stride(self) -> int:
+        # parameterAsInt makes 1 of 1.5 and 0 of ten milliards.
+        stride = self._algorithm.parameterAsDouble(self._values, names.STRIDE, self._context)
+        if stride != int(stride):
+            raise JobError(tr("The stride must be whole pixels, not {}.").format(stride))
+        return int(stride)
 
     def model_folder(self) -> str:
         """Return the model folder as given."""

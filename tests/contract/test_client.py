@@ -124,7 +124,7 @@ def test_cancel_is_obeyed_and_the_worker_stays_warm() -> None:
 def test_cancel_that_is_ignored_kills_the_worker_within_two_seconds() -> None:
     with client("ignore_cancel") as worker:
         cancel_at = time.monotonic() + 0.3
-        with pytest.raises(CancelledError, match=r"out\.gpkg"):
+        with pytest.raises(CancelledError, match="finished are kept"):
             worker.run(JOB, is_cancelled=lambda: time.monotonic() > cancel_at)
         assert time.monotonic() - cancel_at < 2.0
         assert not worker.is_running
@@ -253,14 +253,39 @@ def test_the_managed_environment_is_found(tmp_path: Path) -> None:
     assert runtime.find_worker_python(None, tmp_path) == python
 
 
+# An interpreter that answers when it is asked for its packages.
+ANSWERS = "#!/bin/sh\n[ $2 = -c ] && echo missing && exit 0\n"
+
+
+def test_a_python_that_is_too_old_is_not_started_with(tmp_path: Path) -> None:
+    tool = tmp_path / "python"
+    tool.write_text("#!/bin/sh\necho 'too old: 3.9.2' >&2\nexit 1\n")
+    tool.chmod(0o755)
+    with pytest.raises(RuntimeMissingError, match=r"too old: 3\.9.*3\.10 or newer"):
+        create_environment(tmp_path / "managed", print, tool)
+
+
 def test_a_failing_installation_quotes_the_tool(tmp_path: Path) -> None:
     tool = tmp_path / "python"
-    tool.write_text("#!/bin/sh\necho no space left on device\nexit 1\n")
+    tool.write_text(f"{ANSWERS}echo no space left on device\nexit 1\n")
     tool.chmod(0o755)
     lines: list[str] = []
     with pytest.raises(RuntimeMissingError, match="no space left"):
         create_environment(tmp_path / "managed", lines.append, tool)
     assert lines == ["no space left on device"]
+    assert not runtime.managed_python(tmp_path / "managed").parent.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the command sleep")
+def test_a_child_that_keeps_the_pipe_hides_no_crash() -> None:
+    started = time.monotonic()
+    with (
+        client("leave_a_child") as worker,
+        pytest.raises(WorkerCrashedError, match="exit code 4") as caught,
+    ):
+        worker.run(JOB)
+    assert time.monotonic() - started < 10
+    assert not is_sleeping(caught.value.message.split("child ")[1].split()[0])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell script stands in for the tools")
@@ -268,7 +293,7 @@ def test_a_silent_installation_is_cancelled_at_once(tmp_path: Path) -> None:
     child = tmp_path / "child"
     tool = tmp_path / "python"
     slow = f"sleep 60 & echo $! > {child}.part; mv {child}.part {child}; wait"
-    tool.write_text(f"#!/bin/sh\necho working\n{slow}\n")
+    tool.write_text(f"{ANSWERS}echo working\n{slow}\n")
     tool.chmod(0o755)
     lines: list[str] = []
     started = time.monotonic()

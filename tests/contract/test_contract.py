@@ -37,7 +37,6 @@ from multimodal.contract.job import (
     fingerprint,
     fingerprint_digest,
     job_from_dict,
-    without_credentials,
 )
 from multimodal.contract.result import (
     RunSummary,
@@ -45,6 +44,7 @@ from multimodal.contract.result import (
     probability_field,
     result_fields,
 )
+from multimodal.contract.source_identity import source_identity, without_credentials
 from multimodal.contract.spec import default_spec, read_spec, spec_from_dict
 from multimodal.contract.thresholds import decide
 
@@ -278,8 +278,61 @@ def test_fingerprint_sees_what_changes_a_result_and_nothing_else(tmp_path: Path)
     assert fingerprint_digest(fingerprint(replace(job, min_valid=0.5))) != first
     scene.write_bytes(b"12")
     assert fingerprint_digest(fingerprint(job)) != first
+    before = fingerprint(job)
     (model / "config.json").write_text(json.dumps({"spec": SPEC.to_dict(), "image_size": 1}))
-    assert fingerprint_digest(fingerprint(replace(job, s2=JOB.s2))) != first
+    assert {key for key, value in fingerprint(job).items() if value != before[key]} == {"model"}
+
+
+def test_what_a_source_is_made_of_counts(tmp_path: Path) -> None:
+    folder, band = tmp_path / "scene", tmp_path / "scene" / "R10m" / "B02.jp2"
+    band.parent.mkdir(parents=True)
+    band.write_bytes(b"1")
+    (folder / "MTD_MSIL2A.xml").write_text("<a/>")
+    vrt = tmp_path / "all.vrt"
+    vrt.write_text('<SourceFilename relativeToVRT="1">scene/R10m/B02.jp2</SourceFilename>')
+    sources = [str(folder), str(folder / "MTD_MSIL2A.xml"), str(vrt), str(band)]
+    before = [source_identity(source) for source in sources]
+    band.with_name("B02.jp2.aux.xml").write_text("<PAMDataset/>")
+    assert [a != b for a, b in zip(before, map(source_identity, sources))] == [
+        True, True, False, True,
+    ]  # fmt: skip
+    band.write_bytes(b"12")
+    assert source_identity(str(vrt)) != before[2]
+
+
+@pytest.mark.parametrize("name", ["/vsizip/{}/a/B02.tif", "/vsizip/{}", 'NETCDF:"{}":B02'])
+def test_the_file_behind_a_gdal_name_counts(tmp_path: Path, name: str) -> None:
+    archive = tmp_path / "scene.zip"
+    archive.write_bytes(b"1")
+    before = source_identity(name.format(archive))
+    assert before["size"] == 1
+    archive.write_bytes(b"12")
+    assert source_identity(name.format(archive)) != before
+    assert source_identity(name.format(archive))["path"] == name.format(archive)
+
+
+def test_urls_differ_by_what_they_ask_for_and_not_by_their_login() -> None:
+    url = "/vsicurl?url=https://example.org/{}.tif&token={}"
+    first = source_identity(url.format("a", "secret"))
+    assert "secret" not in str(first)
+    assert first == source_identity(url.format("a", "other"))
+    assert first != source_identity(url.format("b", "secret"))
+
+
+def test_an_error_is_told_whatever_it_carries(tmp_path: Path) -> None:
+    error = NoOverlapError("Apart.", path=tmp_path, share=float("nan"), parts=({1: (2,)},))
+    _, message = m.decode(m.encode(m.Failed(error), "j"))
+    assert message.error.details == {
+        "path": str(tmp_path), "share": "nan", "parts": [{"1": [2]}],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("part", "unit"), [("s2", "reflectance"), ("s1", "linear")])
+def test_units_that_nobody_prepares_are_refused(part: str, unit: str) -> None:
+    payload = SPEC.to_dict()
+    payload[part][0]["unit"] = unit
+    with pytest.raises(SpecError, match=f"is in '{unit}', but only"):
+        spec_from_dict(payload)
 
 
 def test_credentials_are_dropped() -> None:

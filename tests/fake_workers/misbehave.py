@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -45,6 +46,13 @@ def crash() -> None:
     next_order()
     print("libfoo: corrupted heap", file=sys.stderr, flush=True)
     os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def leave_a_child() -> None:
+    next_order()
+    child = subprocess.Popen(["sleep", "60"])  # inherits stdout and stderr
+    print(f"child {child.pid}", file=sys.stderr, flush=True)
+    os._exit(4)
 
 
 def exit_early() -> None:
@@ -110,7 +118,8 @@ def main(mode: str) -> None:
     {
         "behave": behave, "crash": crash, "garbage": garbage, "flood": flood, "fail": fail,
         "ignore_cancel": ignore_cancel, "obey_cancel": obey_cancel, "other_protocol": behave,
-        "exit_in_job": exit_in_job, "malformed_end": malformed_end, "deaf": deaf,
+        "exit_in_job": exit_in_job, "leave_a_child": leave_a_child,
+        "malformed_end": malformed_end, "deaf": deaf,
     }[mode]()  # fmt: skip
 
 

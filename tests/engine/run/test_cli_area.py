@@ -101,3 +101,13 @@ def test_an_area_the_projection_does_not_know_is_refused() -> None:
     pole = "SRID=4326;POLYGON ((-170 80, 170 80, 170 95, -170 95, -170 80))"
     with pytest.raises(JobError, match="outside the area"):
         parse_area(pole, "area", UTM)
+
+
+@pytest.mark.parametrize(
+    "text", ["POLYGON ((0 0, inf 0, 1 1, 0 0))", "SRID=4326;POLYGON ((1 1, 1 1, 1 1, 1 1))"]
+)
+def test_areas_without_an_area_are_words_or_nothing(text: str) -> None:
+    try:
+        assert parse_area(text, "area", UTM).area == 0
+    except JobError as problem:
+        assert "no numbers" in problem.message

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sqlite3
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -222,13 +223,23 @@ def test_numbers_that_are_not_finite_become_a_skip(job: ClassifyJob) -> None:
     assert rows[3].probabilities is None
 
 
-def test_out_of_memory_halves_the_batch(sample_model: str) -> None:
+def real_shortage() -> None:
+    """Ask the CPU's allocator for more than any machine has."""
+    torch.empty(1 << 60)
+
+
+def stated_shortage() -> None:
+    raise torch.OutOfMemoryError("no room")
+
+
+@pytest.mark.parametrize("run_short", [real_shortage, stated_shortage])
+def test_out_of_memory_halves_the_batch(sample_model: str, run_short: Callable) -> None:
     model = from_pretrained(sample_model)
     told: list[int] = []
 
     def small_memory(module, inputs) -> None:
         if len(inputs[0]) > 2:
-            raise torch.OutOfMemoryError("no room")
+            run_short()
 
     model.register_forward_pre_hook(small_memory)
     predictor = Predictor(model, torch.device("cpu"), 8, told.append)

@@ -280,3 +280,14 @@ def test_pictures_and_complex_products_are_refused(
     slc = write_raster("slc.tif", complex_values, ("VV", "VH"))
     with pytest.raises(RadiometryError, match="complex"):
         indexes(slc, "s1", ("VV", "VH"))
+
+
+def test_optical_rasters_in_two_zones_are_refused(
+    write_raster: Write, optical: Make, radar: Make, spec: ModelSpec
+) -> None:
+    values = optical()
+    first = write_raster("a.tif", values[:6], S2_BANDS[:6])
+    second = write_raster("b.tif", values[6:], S2_BANDS[6:], crs="EPSG:32632")
+    s1 = write_raster("s1.tif", radar(), ("VV", "VH"))
+    with pytest.raises(CrsError, match="several coordinate systems"):
+        open_scene([first, second], [s1], spec)

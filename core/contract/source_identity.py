@@ -1,0 +1,95 @@
+"""What a raster source is on disk: by it a run knows whether it may go on with old tiles."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+_USER = re.compile(r"(\w+://)[^/@\s]*@")
+_FILE_SYSTEM = re.compile(r"/vsi\w+/")
+_DRIVER = re.compile(r"[A-Za-z]\w+:")
+_METADATA = re.compile(r"MTD_\w+\.xml", re.I)
+_VRT_SOURCE = re.compile(r"<SourceFilename([^>]*)>([^<]+)</SourceFilename>")
+# Signatures of a URL change with every login and say nothing about the raster.
+_SECRET = re.compile(r"token|sig|secret|pass|key|auth|cred|expires|amz|^(s[a-z]|sk[a-z]+)$", re.I)
+
+
+def source_identity(path: str) -> dict[str, Any]:
+    """Return what tells one source from another: place, size, time, and that of its parts.
+
+    Args:
+        path: a file, a folder, or any name that GDAL opens. Credentials are left out.
+    """
+    local = _local_part(path)
+    if local is None:
+        return {"path": without_credentials(path), "name": _digest([_without_secrets(path)])}
+    shown = path if local != Path(path) else str(local.resolve())
+    identity: dict[str, Any] = {"path": without_credentials(shown)}
+    if local.is_file():
+        stat = local.stat()
+        identity.update(size=stat.st_size, modified=stat.st_mtime_ns)
+    parts = sorted(_state(part) for part in _parts(local))
+    if parts:
+        identity["parts"] = _digest(parts)
+    return identity
+
+
+def without_credentials(path: str) -> str:
+    """Return a GDAL name without user names, passwords, tokens and query strings."""
+    hidden = _USER.sub(r"\1", path)
+    return hidden.split("?", 1)[0] if "://" in hidden or "/vsi" in hidden else hidden
+
+
+def _local_part(name: str) -> Path | None:
+    """Return the file or folder on disk that a GDAL name speaks of, None for what is remote."""
+    if os.path.exists(name):
+        return Path(name)
+    rest = name
+    while found := _FILE_SYSTEM.match(rest):
+        rest = rest[found.end() :]
+    rest = _DRIVER.sub("", rest, count=1) if _DRIVER.match(rest) else rest
+    rest = rest.strip('"')
+    while rest and not os.path.exists(rest):
+        rest = rest[: max(rest.rfind(mark) for mark in '/:"')] if re.search('[/:"]', rest) else ""
+    return Path(rest) if os.path.isfile(rest) else None
+
+
+def _parts(local: Path) -> Iterator[Path]:
+    """Yield the files beside or behind a source that change what is read from it."""
+    if _METADATA.fullmatch(local.name):
+        local = local.parent
+    if local.is_dir():
+        yield from (path for path in local.rglob("*") if path.is_file())
+        return
+    sidecar = local.with_name(f"{local.name}.aux.xml")
+    if sidecar.is_file():
+        yield sidecar
+    if local.suffix.lower() == ".vrt":
+        yield from _vrt_sources(local)
+
+
+def _vrt_sources(vrt: Path) -> Iterator[Path]:
+    for attributes, name in _VRT_SOURCE.findall(vrt.read_text(encoding="utf-8", errors="replace")):
+        path = vrt.parent / name if 'relativeToVRT="1"' in attributes else Path(name)
+        if path.is_file():
+            yield path
+
+
+def _state(path: Path) -> str:
+    stat = path.stat()
+    return f"{path} {stat.st_size} {stat.st_mtime_ns}"
+
+
+def _digest(texts: list[str]) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+
+def _without_secrets(name: str) -> str:
+    head, mark, query = _USER.sub(r"\1", name).partition("?")
+    kept = [(key, value) for key, value in parse_qsl(query, True) if not _SECRET.search(key)]
+    return head + mark + urlencode(kept)
