@@ -55,6 +55,7 @@ class Dinov3Backbone(Freezable):
         self.rgb_input = RgbInput(config, rgb)
         architecture = _architecture(config, prefer_files=pretrained)
         self.model = _pretrained(config, architecture) if pretrained else _random(architecture)
+        self.revision = getattr(self.model.config, "_commit_hash", None) or config.revision
         self.prefix_tokens = 1 + getattr(architecture, "num_register_tokens", 0)
         self.output_dim = _width(architecture) * (2 if self.with_mean else 1)
         if config.freeze:

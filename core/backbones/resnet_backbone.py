@@ -8,11 +8,12 @@ from pickle import UnpicklingError
 import torch
 from torch import Tensor, nn
 
-from ..config import ResNetConfig
+from ..config import ALL_BUT_STEM, ResNetConfig
 from ..contract.errors import ConfigError, WeightsUnavailableError
 from ..torchvision_guard import BasicBlock, Bottleneck, ResNet, get_model_weights
 from .freezing import Freezable
 
+STEM = ("conv1", "bn1")
 _STOCK_WIDTH = 64
 _ARCHITECTURES: dict[str, tuple[type[BasicBlock | Bottleneck], tuple[int, ...]]] = {
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
@@ -82,7 +83,7 @@ class ResNetBackbone(Freezable, ScaledResNet):
         if pretrained:
             self.load_imagenet(_download(config.arch))
         if config.freeze:
-            self.freeze()
+            self.freeze(except_for=STEM if config.freeze == ALL_BUT_STEM else ())
 
     def load_imagenet(self, state: dict[str, Tensor]) -> None:
         """Load a state dict of torchvision's, made for RGB; ``fc`` is left out."""
