@@ -139,9 +139,9 @@ class MultiModalModel(nn.Module):
             )
 
 
-def resnet_channels(spec: ModelSpec) -> int:
-    """Return the number of channels that the ResNet sees: S2 without RGB, then S1."""
-    return len(spec.s2) - _RGB_CHANNELS + len(spec.s1)
+def resnet_channels(spec: ModelSpec) -> tuple[str, ...]:
+    """Return the names of the channels that the ResNet sees: S2 without RGB, then S1."""
+    return (*spec.s2_names[_RGB_CHANNELS:], *spec.s1_names)
 
 
 def check_spec(config: ModelConfig, spec: ModelSpec) -> None:
@@ -151,7 +151,7 @@ def check_spec(config: ModelConfig, spec: ModelSpec) -> None:
         (
             "backbones.resnet101.in_channels",
             config.backbones.resnet101.in_channels,
-            resnet_channels(spec),
+            len(resnet_channels(spec)),
             "non-RGB channels",
         ),
         ("image_size", config.image_size, spec.tile_size, "pixels a tile side"),
@@ -173,7 +173,7 @@ def _reconciled(config: ModelConfig, spec: ModelSpec | None) -> tuple[ModelConfi
         names = BIGEARTHNET19_NAMES if known else [f"class_{number}" for number in range(count)]
         spec = default_spec(names, tile_size=config.image_size or DEFAULT_IMAGE_SIZE)
     check_spec(config, spec)
-    resnet = replace(config.backbones.resnet101, in_channels=resnet_channels(spec))
+    resnet = replace(config.backbones.resnet101, in_channels=len(resnet_channels(spec)))
     return (
         replace(
             config,
