@@ -8,7 +8,7 @@ the hub were made (transformers' ``convert_dinov3_vit_to_hf.py`` and its ConvNeX
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +78,8 @@ def load_local(
         WeightsUnavailableError: missing, damaged, unsafe, or no DINOv3 weights.
     """
     path = weight_file(config.weights or "", f"{_KEY}.weights")
-    original = read_state(path)
-    state = transformers_state(original, path)
+    style, original = _recognised(read_state(path), path)
+    state = _converted(style, original, path)
     _check_model_name(config.model_name, _candidates(original, state, path), path)
     with torch.device("meta"):
         expected = network(architecture).state_dict()
@@ -99,18 +99,21 @@ def transformers_state(original: Mapping[str, Tensor], path: Path) -> State:
     Raises:
         WeightsUnavailableError: no DINOv3 weights, or a mask that is no number.
     """
-    style, prefix = _style(original, path)
-    state = without_prefix(original, prefix)
-    convert = _CONVERTERS[style]
-    return {key: value for key, value in convert(state, path) if not _UNUSED.match(key)}
+    return _converted(*_recognised(original, path), path)
 
 
-def _style(state: Iterable[str], path: Path) -> tuple[str, str]:
+def _converted(style: str, state: State, path: Path) -> State:
+    pairs = _CONVERTERS[style](state, path)
+    return {key: value for key, value in pairs if not _UNUSED.match(key)}
+
+
+def _recognised(state: Mapping[str, Tensor], path: Path) -> tuple[str, State]:
+    """Return the style of the names, and what stands under the prefix that they have."""
     for style, anchor in _STYLES:
         prefixes = {match["prefix"] for key in state if (match := anchor.match(key))}
         chosen = {prefix for prefix in prefixes if "teacher" in prefix} or prefixes
         if len(chosen) == 1:
-            return style, chosen.pop()
+            return style, without_prefix(state, chosen.pop())
     some = ", ".join(list(state)[:3])
     raise WeightsUnavailableError(
         f"'{path}' holds no DINOv3 weights that are known here, neither of the dinov3 project nor "
@@ -189,9 +192,9 @@ def _candidates(original: Mapping[str, Tensor], state: State, path: Path) -> set
     named = _named(path)
     if named in fitting:
         return {named}
-    if sizes.get("hidden_size") == 1024 and any("storage_tokens" in key for key in original):
+    if sizes.get("hidden_size") == 1024 and "storage_tokens" in original:
         # Of the official ViT-L only the satellite one has a norm for local crops.
-        is_sat = any("local_cls_norm" in key for key in original)
+        is_sat = "local_cls_norm.weight" in original
         return {name for name in fitting if ("sat493m" in name) == is_sat}
     return fitting or ({named} if named else set())
 
@@ -241,12 +244,11 @@ def _check_model_name(name: str, candidates: set[str], path: Path) -> None:
 def _check_periods(
     original: Mapping[str, Tensor], architecture: PretrainedConfig, path: Path
 ) -> None:
-    found = [value for key, value in original.items() if key.endswith("rope_embed.periods")]
-    if not found or architecture.model_type != VIT:
+    if "rope_embed.periods" not in original or architecture.model_type != VIT:
         return
     count = architecture.hidden_size // architecture.num_attention_heads // 4
     expected = architecture.rope_theta ** (torch.arange(count) / count)
-    periods = found[0].float()
+    periods = original["rope_embed.periods"].float()
     if periods.shape != expected.shape or not torch.allclose(periods, expected, rtol=_SAME_PERIOD):
         raise ConfigError(
             f"The rotary position coding in '{path}' has {len(periods)} periods up to "
