@@ -55,9 +55,9 @@ class Dinov3Backbone(Freezable):
         super().__init__()
         self.with_mean = config.pooling == "cls+mean"
         self.rgb_input = RgbInput(config, rgb)
-        architecture, self.model = _built(config, pretrained=pretrained)
+        self.model, self.revision = _built(config, pretrained=pretrained)
         self.model.train(self.training)  # a loaded one comes in eval mode, a new one does not
-        self.revision = getattr(self.model.config, "_commit_hash", None) or config.revision
+        architecture: PretrainedConfig = self.model.config
         self.prefix_tokens = 1 + getattr(architecture, "num_register_tokens", 0)
         self.output_dim = _width(architecture) * (2 if self.with_mean else 1)
         if config.freeze:
@@ -81,17 +81,21 @@ class Dinov3Backbone(Freezable):
         }
 
 
-def _built(config: Dinov3Config, *, pretrained: bool) -> tuple[PretrainedConfig, PreTrainedModel]:
-    if not pretrained or config.weights is not None:
-        architecture = _architecture(config, None)
-        network = _KINDS[architecture.model_type][1]
-        if not pretrained:
-            return architecture, network(architecture)
-        return architecture, load_local(config, architecture, network)
-    _refuse_vitg16(config.model_name)
-    source = find_source(config)
-    architecture = _architecture(config, source)
-    return architecture, load_model(source, architecture, _KINDS[architecture.model_type][1])
+def _built(config: Dinov3Config, *, pretrained: bool) -> tuple[PreTrainedModel, str | None]:
+    """Return the network, and the commit of the hub that its weights are."""
+    if pretrained and config.weights is None:
+        _refuse_vitg16(config.model_name)
+        source = find_source(config)
+        architecture = _architecture(config, source)
+        return load_model(source, architecture, _network(architecture)), source.revision
+    architecture = _architecture(config, None)
+    network = _network(architecture)
+    model = load_local(config, architecture, network) if pretrained else network(architecture)
+    return model, config.revision
+
+
+def _network(architecture: PretrainedConfig) -> type[PreTrainedModel]:
+    return _KINDS[architecture.model_type][1]
 
 
 def _architecture(config: Dinov3Config, source: Source | None) -> PretrainedConfig:

@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub import (
+    constants,
+    get_hf_file_metadata,
+    hf_hub_download,
+    hf_hub_url,
+    try_to_load_from_cache,
+)
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -31,6 +37,7 @@ from .dinov3_sizes import OFFICIAL_FILES
 
 _KEY = "backbones.dinov3"
 _MAIN = "main"
+_CONFIG = "config.json"
 _PAUSE = 1.0  # seconds before a network that is not there is asked again
 _ANSWERS_OF_SUBSTANCE = (401, 403, 404)
 _SHOWN = 3
@@ -39,7 +46,7 @@ _DOWNLOADS = "https://ai.meta.com/resources/models-and-libraries/dinov3-download
 
 @dataclass(frozen=True)
 class Source:
-    """Where the files come from; ``revision`` is a commit where the hub has said which."""
+    """Where the files come from: a folder, or a commit of the hub, its cache alone or not."""
 
     name: str
     revision: str | None = None
@@ -64,10 +71,14 @@ def find_source(config: Dinov3Config) -> Source:
     try:
         return Source(name, _commit(name, wanted), local_only=False)
     except (HTTPError, HFValidationError, OSError) as problem:
-        if not _is_final(problem):
-            return Source(name, wanted, local_only=False)  # busy or slow: transformers asks again
-        if isinstance(try_to_load_from_cache(name, "config.json", revision=wanted), str):
-            return Source(name, wanted, local_only=True)
+        cached = try_to_load_from_cache(name, _CONFIG, revision=wanted)
+        if isinstance(cached, str):
+            return Source(name, _commit_of(cached), local_only=True)
+        if _is_final(problem):
+            raise unavailable(name, problem) from problem
+    try:  # busy or slow: this asks again, with growing patience
+        return Source(name, _commit_of(hf_hub_download(name, _CONFIG, revision=wanted)), False)
+    except (HTTPError, OSError) as problem:
         raise unavailable(name, problem) from problem
 
 
@@ -130,7 +141,7 @@ def _some(keys: set[str]) -> str:
 
 
 def _commit(name: str, revision: str) -> str:
-    url = hf_hub_url(name, "config.json", revision=revision)
+    url = hf_hub_url(name, _CONFIG, revision=revision)
     try:
         answer = get_hf_file_metadata(url)
     except HTTPError as problem:
@@ -139,6 +150,10 @@ def _commit(name: str, revision: str) -> str:
         time.sleep(_PAUSE)
         answer = get_hf_file_metadata(url)
     return answer.commit_hash or revision
+
+
+def _commit_of(cached: str) -> str:
+    return Path(cached).parent.name  # .../snapshots/<commit>/config.json
 
 
 def _is_final(problem: BaseException) -> bool:

@@ -17,6 +17,7 @@ import sys
 import textwrap
 import threading
 import time
+from functools import partial
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from multimodal import MultiModalModel
-from multimodal.backbones import Dinov3Backbone
+from multimodal.backbones import Dinov3Backbone, dinov3_hub
 from multimodal.backbones.dinov3_sizes import OFFICIAL_FILES, RELEASED
 from multimodal.backbones.dinov3_weights import transformers_state
 from multimodal.checkpoint import from_pretrained
@@ -826,26 +827,25 @@ def test_no_network_is_said_within_seconds(tmp_path):
     assert "dinov3_vitb16_pretrain_lvd1689m-73cec8be.pth" in answer["message"]
 
 
-def test_a_network_that_comes_back_is_used(hub, monkeypatch, tmp_path):
-    """The second try is a real one: the port opens while the first has just failed."""
-    from multimodal.backbones import dinov3_hub
-
+def test_a_network_that_comes_back_is_used(hub, monkeypatch):
+    """The second try is a real one: the port opens soon after the first has failed."""
     port = closed_port()
-    monkeypatch.setattr(dinov3_hub.constants, "ENDPOINT", f"http://127.0.0.1:{port}")
+    endpoint = f"http://127.0.0.1:{port}"
+    monkeypatch.setattr(dinov3_hub, "hf_hub_url", partial(dinov3_hub.hf_hub_url, endpoint=endpoint))
     late = []
 
     def open_late():
         time.sleep(0.3)
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Hub)
-        server.folder, server.asked = hub.folder, []
-        late.append(server)
-        server.serve_forever()
+        late.append(http.server.ThreadingHTTPServer(("127.0.0.1", port), Hub))
+        late[0].folder, late[0].asked = hub.folder, []
+        late[0].serve_forever()
 
     threading.Thread(target=open_late, daemon=True).start()
     source = dinov3_hub.find_source(Dinov3Config(model_name=SMALL))
     late[0].shutdown()
     late[0].server_close()
     assert source == dinov3_hub.Source(SMALL, COMMITS["main"], local_only=False)
+    assert late[0].asked
 
 
 def test_layers_that_a_folder_has_and_the_network_has_not_are_not_dropped_in_silence(tmp_path):
