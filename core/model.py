@@ -116,11 +116,13 @@ class MultiModalModel(nn.Module):
                 groups.append({"name": name, "params": parameters, "lr": rate})
         return groups
 
-    def save_pretrained(self, folder: str | Path, spec: ModelSpec | None = None) -> None:
+    def save_pretrained(
+        self, folder: str | Path, spec: ModelSpec | None = None, **options: Any
+    ) -> None:
         """Write a model folder; see :func:`multimodal.checkpoint.save_pretrained`."""
         from .checkpoint import save_pretrained
 
-        save_pretrained(self, folder, spec)
+        save_pretrained(self, folder, spec, **options)
 
     @classmethod
     def from_pretrained(cls, folder_or_hub_id: str | Path, **options: Any) -> MultiModalModel:

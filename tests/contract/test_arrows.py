@@ -28,7 +28,17 @@ ARROWS = {
     "classifier": {"contract", "config"},
     "modality_dropout": {"contract"},
     "model": {"contract", "config", "backbones", "fusion", "classifier", "modality_dropout"},
-    "checkpoint": {"contract", "config", "model"},
+    "shards": {"contract"},
+    "checkpoint": {"contract", "config", "model", "shards"},
+    "state_config": {"contract", "config", "backbones"},
+    "import_checkpoint": {
+        "contract",
+        "config",
+        "model",
+        "backbones",
+        "checkpoint",
+        "state_config",
+    },
     "inference": {"contract", "model", "torchvision_guard"},
     "pipeline": {"contract", "scene", "model", "checkpoint", "predictions", "inference"},
     "training": {
@@ -41,7 +51,16 @@ ARROWS = {
         "torchvision_guard",
     },
     "worker": {"contract", "pipeline", "training"},
-    "cli": {"contract", "cli_progress", "scene", "checkpoint", "pipeline", "training"},
+    "cli_import": {"contract", "import_checkpoint"},
+    "cli": {
+        "contract",
+        "cli_import",
+        "cli_progress",
+        "scene",
+        "checkpoint",
+        "pipeline",
+        "training",
+    },
     "cli_progress": {"contract"},
 }
 # save_pretrained and from_pretrained are methods of the model, as users of transformers
