@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tarfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -60,15 +62,23 @@ def read_state(path: Path) -> State:
     Raises:
         WeightsUnavailableError: damaged, a pickle that would run code, or no state dict.
     """
+    return unwrapped(read_content(path), path)
+
+
+def read_content(path: Path) -> Any:
+    """Read whatever a ``.safetensors`` file or a pickle of tensors and plain values holds.
+
+    Raises:
+        WeightsUnavailableError: damaged, or a pickle that would run code.
+    """
     try:
-        content = _READERS[_format(path)](path)
+        return _READERS[_format(path)](path)
     except (OSError, RuntimeError, EOFError, KeyError, ValueError, SafetensorError) as problem:
         raise WeightsUnavailableError(
             f"'{path}' cannot be read ({_first_line(problem)}): it is damaged or no weight file. "
             "Download it again.",
             path=str(path),
         ) from problem
-    return _unwrapped(content, path)
 
 
 def _format(path: Path) -> str:
@@ -77,7 +87,9 @@ def _format(path: Path) -> str:
         head = stream.read(9)
     if head[8:9] == b"{":  # eight bytes of length, then JSON
         return "safetensors"
-    if head[:2] in (b"PK", b"\x80\x02"):  # torch.save, today and before 1.6
+    # torch.save, today and before 1.6. What it made before 0.4 is a tar, which torch before 2.6
+    # unpickles whatever weights_only says, and a tar can begin with any letters.
+    if head[:2] in (b"PK", b"\x80\x02") and not tarfile.is_tarfile(path):
         return "pickle"
     raise ValueError("it is neither safetensors nor a file of torch.save")
 
@@ -89,18 +101,36 @@ def _read_pickle(path: Path) -> Any:
             path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
         )
     except UnpicklingError as problem:
-        raise WeightsUnavailableError(
-            f"'{path}' was refused: it is a pickle that holds more than tensors, and such a file "
-            "can run any program when it is opened. Get the weights as .safetensors, or have "
-            "their author save the state dict alone.",
-            path=str(path),
-        ) from problem
+        raise _refused(path, f"a pickle that holds more than tensors{_named(problem)}") from problem
+    except RuntimeError as problem:
+        if "TorchScript" not in str(problem):
+            raise
+        raise _refused(path, "a TorchScript program, not weights") from problem
+
+
+def _refused(path: Path, what: str) -> WeightsUnavailableError:
+    return WeightsUnavailableError(
+        f"'{path}' was refused: it is {what}, and such a file can run any program when it is "
+        "opened. Get the weights as .safetensors, or have their author save the state dict alone.",
+        path=str(path),
+    )
+
+
+def _named(problem: UnpicklingError) -> str:
+    """Return what the pickle wanted to import, for whoever wrote it."""
+    match = re.search(r"GLOBAL ([\w.]+)", str(problem))
+    return f" ({match[1]})" if match else ""
 
 
 _READERS: dict[str, Callable[[Path], Any]] = {"safetensors": load_file, "pickle": _read_pickle}
 
 
-def _unwrapped(content: Any, path: Path) -> State:
+def unwrapped(content: Any, path: Path) -> State:
+    """Return the tensors of a state dict, whichever wrappers it is in.
+
+    Raises:
+        WeightsUnavailableError: there is none.
+    """
     while isinstance(content, Mapping):
         inner = [content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
         if not inner:

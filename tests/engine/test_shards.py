@@ -237,8 +237,7 @@ def test_a_crash_at_any_file_leaves_the_old_model_the_new_one_or_an_error(
         try:
             state = load_model(folder).state_dict()
         except ModelFolderError as problem:
-            assert "SHA-256 differs" in problem.message or "has no model-" in problem.message
-            ends.add("error")
+            ends.add("error" if "SHA-256 differs" in problem.message else problem.message)
         else:
             old = all(torch.equal(value, before[key]) for key, value in state.items())
             new = all(torch.equal(value, state[key]) for key, value in other.state_dict().items())
@@ -247,7 +246,7 @@ def test_a_crash_at_any_file_leaves_the_old_model_the_new_one_or_an_error(
         if finished:
             break
     assert finished
-    assert {"old", "new"} <= ends
+    assert {"old", "new"} <= ends <= {"old", "new", "error"}
     if sizes[0] != sizes[1]:  # the two forms have no file in common but config.json
         assert "error" not in ends
 
