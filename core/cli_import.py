@@ -30,23 +30,26 @@ def run_import(options: argparse.Namespace, interrupted_by: Interrupting) -> dic
     """Run the command; returns what ``--json`` prints."""
     from .checkpoint_import import import_checkpoint
 
-    # Only from here on: in the imports of torch an exception is lost, and nothing is written yet.
-    with interrupted_by(_cancel):
-        imported = import_checkpoint(
-            options.checkpoint,
-            options.output,
-            config=options.config,
-            spec=options.spec,
-            classes=options.classes,
-            overwrite=options.overwrite,
-        ).to_dict()
+    try:
+        # Only from here on: in the imports of torch an exception is lost, and nothing is written.
+        with interrupted_by(_interrupt):
+            imported = import_checkpoint(
+                options.checkpoint,
+                options.output,
+                config=options.config,
+                spec=options.spec,
+                classes=options.classes,
+                overwrite=options.overwrite,
+            ).to_dict()
+    except KeyboardInterrupt as problem:
+        raise CancelledError("Cancelled. Nothing was imported.") from problem
     if not options.json:
         _print(imported)
     return imported
 
 
-def _cancel() -> None:
-    raise CancelledError("Cancelled. Nothing was imported.")
+def _interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 def _print(imported: Mapping[str, Any]) -> None:
