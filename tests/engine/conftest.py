@@ -61,6 +61,8 @@ class Notebook:
             "HF_HUB_CACHE": str(folder / "hub"),
             "HF_HUB_OFFLINE": "1",
             "TORCH_HOME": str(folder / "torch"),
+            # Threads that spin while they wait for each other crawl on a busy machine.
+            "OMP_WAIT_POLICY": "PASSIVE",
         }
         self._process = subprocess.Popen(
             [sys.executable, str(KERNEL)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from multimodal.fusion import build_fusion
 
 CORE = Path(__file__).parents[2] / "core"
 GUIDE = (CORE / "README.md").read_text(encoding="utf-8")
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
+BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.M | re.S)
+# A shell's line becomes a cell of the same session: the same folder, and no second import of torch.
+COMMAND = "from multimodal.cli import main\nassert main({!r}) == 0\n"
 # What a reader has downloaded before they come to the part on local weights.
 LOCAL_WEIGHTS = """
 import json, pathlib
@@ -43,8 +46,20 @@ save_file(state, folder / "resnet101-all-v0.2.0" / "model.safetensors")
 
 
 def blocks() -> list[tuple[int, str]]:
-    """Return (line, code) of every Python block."""
-    return [(GUIDE[: m.start()].count("\n") + 2, m.group(1)) for m in BLOCK.finditer(GUIDE)]
+    """Return (line, code) of every block of Python or of commands, the latter as Python."""
+    found = []
+    for match in BLOCK.finditer(GUIDE):
+        kind, code = match.groups()
+        line = GUIDE[: match.start()].count("\n") + 2
+        found.append((line, code if kind == "python" else cells(code)))
+    return found
+
+
+def cells(commands: str) -> str:
+    """Return Python that runs each command line of ours."""
+    words = [shlex.split(line) for line in commands.splitlines()]
+    assert all(name == "multimodal" for name, *_ in words)
+    return "".join(COMMAND.format(arguments) for _, *arguments in words)
 
 
 def table(heading: str) -> list[list[str]]:
@@ -73,7 +88,7 @@ def test_every_example_runs(notebook: Any) -> None:
 def test_no_code_escapes_the_test() -> None:
     """A fence of another kind holds no Python: only a tree of files and a shell command."""
     fences = re.findall(r"^```(\w*)$", GUIDE, re.M)
-    assert set(fences) <= {"", "python"}
+    assert set(fences) <= {"", "python", "sh"}
     others = re.findall(r"^```\n(.*?)^```$", BLOCK.sub("", GUIDE), re.M | re.S)
     assert [other.split()[0] for other in others] == ["core/", "pip"]
 
