@@ -199,16 +199,19 @@ def _heads(
     own, rest = part(said, "config"), understood.rest["config"]
     alike = [r for r in RELEASED.values() if r.get("hidden_size") == sizes["hidden_size"]]
     named = RELEASED.get(said.get("model_name", ""))
-    base = named or (alike[0] if alike else {})
-    if "num_attention_heads" not in own and not base:
+    base = named or (alike[0] if alike else None)
+    if "num_attention_heads" not in own and base is None:
         raise ConfigError(
             f"DINOv3 in the checkpoint is {sizes['hidden_size']} wide. No released model is, and "
             "tensors do not tell the number of attention heads: say it in --config, as "
             '{"backbones": {"dinov3": {"config": {"num_attention_heads": N}}}}.',
             key="backbones.dinov3.config.num_attention_heads",
         )
-    kind = {"hidden_act": "silu"} if sizes["use_gated_mlp"] else {"hidden_act": "gelu"}
-    rest.update({"hidden_act": "gelu", **named} if named else {**base, **kind})
+    if base is not None:
+        rest["num_attention_heads"] = base["num_attention_heads"]
+    rest["hidden_act"] = "silu" if sizes["use_gated_mlp"] else "gelu"
+    if named is not None:
+        rest["hidden_act"] = named.get("hidden_act", "gelu")
     for key in ("num_attention_heads", "hidden_act"):
         if not (names or named or key in own):
             understood.assumed.append(

@@ -243,6 +243,19 @@ def test_what_is_said_is_neither_assumed_nor_lost(checkpoint, tmp_path):
     assert (found.spec.tile_size, found.config.modality_dropout) == (64, 0.1)
 
 
+def test_a_none_hides_nothing_that_the_tensors_tell(tmp_path):
+    fusion = {"type": "linear_projection", "output_dim": 24}
+    model = made(config(resnet={"layers": [1, 2, 1, 1]}, fusion=fusion))
+    said = {
+        "backbones": {"resnet101": {"layers": None, "in_channels": None}},
+        "fusion": {"type": "linear_projection", "output_dim": None},
+        "classifier": {"num_classes": None},
+        "image_size": None,
+    }
+    import_checkpoint(saved(tmp_path, model.state_dict()), tmp_path / "out", config=said)
+    assert_same(model, tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("said", "match"),
     [
@@ -266,14 +279,16 @@ def test_a_configuration_that_the_tensors_contradict_is_refused(checkpoint, tmp_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last.pt"]
 
 
-def test_heads_are_those_of_the_named_model_even_where_its_width_is_changed(tmp_path):
-    """Trained with vitb16's twelve heads and another width: twelve it must be."""
+@pytest.mark.parametrize("width", [384, 48])  # of a released model with six heads, and of none
+def test_what_the_named_model_has_stays_where_its_sizes_are_changed(tmp_path, width):
+    """Trained with vitb16's twelve heads and GELU in another size: those it must be."""
     base = "facebook/dinov3-vitb16-pretrain-lvd1689m"
-    sizes = {**VIT, "hidden_size": 384}
+    sizes = {**VIT, "hidden_size": width, "use_gated_mlp": True}
     model = made(config({"model_name": base, "config": sizes}))
     said = {"backbones": {"dinov3": {"model_name": base, "config": sizes}}}
     imported = import_checkpoint(saved(tmp_path, model.state_dict()), tmp_path / "out", config=said)
-    assert imported.config["backbones"]["dinov3"]["config"]["num_attention_heads"] == 12
+    found = imported.config["backbones"]["dinov3"]["config"]
+    assert (found["num_attention_heads"], found["hidden_act"]) == (12, "gelu")
     assert_same(model, tmp_path / "out")
 
 
