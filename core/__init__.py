@@ -15,6 +15,7 @@ _EXPORTS = {
     "ClassifyJob": ".contract.job",
     "MultimodalError": ".contract.errors",
     "classify": ".pipeline",
+    "import_checkpoint": ".checkpoint_import",
     "load_model": ".checkpoint",
     "save_model": ".checkpoint",
 }

@@ -1,44 +1,63 @@
-"""Model folders: ``config.json`` with the spec, and ``model.safetensors``.
+"""Model folders: ``config.json`` with the spec, and the weights as safetensors.
 
 Nothing is ever unpickled, and loading a local folder never touches the network.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .contract.errors import ConfigError, ModelFolderError, SpecError, WeightsUnavailableError
-from .contract.spec import CONFIG_FILE, WEIGHTS_FILE, ModelSpec, read_config, spec_from_dict
+from .contract.spec import CONFIG_FILE, ModelSpec, read_config, spec_from_dict
+from .contract.weights import (
+    INDEX_FILE,
+    SHARD_PATTERN,
+    WEIGHTS_FILE,
+    file_sha256,
+    find_weights,
+    is_weights_name,
+)
 from .model import MultiModalModel, check_spec
+from .shards import MAX_SHARD_SIZE, check_weights, read_weights, write_weights
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_CHUNK = 1 << 20
+_HUB_FILES = [CONFIG_FILE, WEIGHTS_FILE, INDEX_FILE, SHARD_PATTERN]
+# transformers moved them under `model.` in 5.x; a model folder outlives that.
+_LAYERS = re.compile(r"^(dinov3_backbone\.model\.)(?:model\.)?(layer|stages)\.")
 _SHOWN = 3
 
 
 def save_pretrained(
-    model: MultiModalModel, folder: str | Path, spec: ModelSpec | None = None
+    model: MultiModalModel,
+    folder: str | Path,
+    spec: ModelSpec | None = None,
+    *,
+    max_shard_size: int | str = MAX_SHARD_SIZE,
 ) -> None:
     """Write ``model`` as a model folder that :func:`from_pretrained` and the plugin read.
 
-    The weights are replaced first and config.json last: a crash between the two leaves a
-    folder whose checksum does not match, never one that passes for whole.
+    All is written aside first, then the weights are replaced, and config.json last: a full disk
+    leaves the old folder whole, and a crash between two files one whose checksum does not
+    match, never one that passes for whole.
+
+    Args:
+        model: what is saved.
+        folder: made where it is not there; weights that no longer belong to it are removed.
+        spec: takes the place of ``model.spec``.
+        max_shard_size: in bytes, or like "5GB"; larger weights become several files.
 
     Raises:
         ConfigError: ``spec`` has other channels, classes or tile size than the model.
@@ -47,17 +66,17 @@ def save_pretrained(
     spec = model.spec if spec is None else spec
     check_spec(model.config, spec)
     folder = Path(folder)
-    tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        digest = _replace_file(
-            folder / WEIGHTS_FILE, lambda path: save_file(tensors, path, {"format": "pt"})
-        )
-        spec = replace(spec, weights_sha256=digest)
-        text = json.dumps({**model.config.to_dict(), "spec": spec.to_dict()}, indent=2)
-        _replace_file(
-            folder / CONFIG_FILE, lambda path: path.write_text(text + "\n", encoding="utf-8")
-        )
+        with TemporaryDirectory(prefix=".saving.", dir=folder) as temporary:
+            aside = Path(temporary)
+            names = write_weights(aside, model.state_dict(), max_shard_size)
+            spec = replace(spec, weights_sha256=file_sha256(aside / names[-1]))
+            text = json.dumps({**model.config.to_dict(), "spec": spec.to_dict()}, indent=2)
+            (aside / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+            for name in (*names, CONFIG_FILE):
+                os.replace(aside / name, folder / name)
+        _remove_stale(folder, names)
     except (OSError, SafetensorError) as problem:
         raise ModelFolderError(
             f"The model cannot be saved in '{folder}' ({problem}): "
@@ -77,10 +96,10 @@ def from_pretrained(
     """Load a model in eval mode from a model folder or a Hugging Face hub id.
 
     Args:
-        folder_or_hub_id: a folder with config.json and model.safetensors, or ``owner/name``.
+        folder_or_hub_id: a folder with config.json and the weights, or ``owner/name``.
         revision: branch, tag or commit, for a hub id only.
         device: where the model goes once it is loaded.
-        verify: compare the weights with the checksum in config.json first.
+        verify: compare every file of the weights with its checksum first.
 
     Raises:
         ModelFolderError: missing, damaged, or made for other channels or classes.
@@ -90,11 +109,11 @@ def from_pretrained(
     config = dict(read_config(folder))
     with _blamed_on(folder):
         spec = spec_from_dict(config.pop("spec"))
-        weights = _weights_path(folder)
-        if verify:
-            _verify(weights, spec)
+        files = find_weights(folder, spec.weights_sha256)
+        if verify and spec.weights_sha256:
+            check_weights(files, spec.weights_sha256)
         model = MultiModalModel(config, spec, load_backbones=False)
-    _load_weights(model, _read_weights(weights), folder)
+    _load_weights(model, read_weights(files), folder)
     return model.to(device).eval()
 
 
@@ -102,28 +121,11 @@ save_model = save_pretrained
 load_model = from_pretrained
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while piece := stream.read(_CHUNK):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
-def _replace_file(target: Path, write: Callable[[Path], Any]) -> str:
-    """Write beside ``target``, then replace it in one step; returns the SHA-256."""
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        temporary.chmod(0o644)  # mkstemp makes it private, a model folder is to be shared
-        digest = file_sha256(temporary)
-        os.replace(temporary, target)
-        return digest
-    finally:
-        temporary.unlink(missing_ok=True)
+def _remove_stale(folder: Path, names: tuple[str, ...]) -> None:
+    """Remove weights of an earlier save, once the new ones stand."""
+    for path in folder.iterdir():
+        if is_weights_name(path.name) and path.name not in names:
+            path.unlink()
 
 
 def _local_folder(folder_or_hub_id: str | Path, revision: str | None) -> Path:
@@ -136,9 +138,7 @@ def _local_folder(folder_or_hub_id: str | Path, revision: str | None) -> Path:
             )
         return folder
     try:
-        return Path(
-            snapshot_download(hub_id, revision=revision, allow_patterns=[CONFIG_FILE, WEIGHTS_FILE])
-        )
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=_HUB_FILES))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as problem:
         raise WeightsUnavailableError(
             f"'{hub_id}' is no folder here, and cannot be had from https://huggingface.co/{hub_id} "
@@ -159,49 +159,39 @@ def _blamed_on(folder: Path) -> Iterator[None]:
         ) from problem
 
 
-def _weights_path(folder: Path) -> Path:
-    path = folder / WEIGHTS_FILE
-    if not path.is_file():
-        raise ModelFolderError(
-            f"The model folder '{folder}' has no {WEIGHTS_FILE}: copy it there from its origin.",
-            path=str(path),
-        )
-    return path
-
-
-def _verify(path: Path, spec: ModelSpec) -> None:
-    if spec.weights_sha256 and file_sha256(path) != spec.weights_sha256:
-        raise ModelFolderError(
-            f"'{path}' is not the file that {CONFIG_FILE} describes (its SHA-256 differs): it is "
-            "damaged or was exchanged. Copy the whole model folder again from its origin.",
-            path=str(path),
-        )
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as problem:
-        raise ModelFolderError(
-            f"'{path}' is damaged ({problem}): copy the model folder again from its origin.",
-            path=str(path),
-        ) from problem
-
-
 def _load_weights(model: MultiModalModel, tensors: Mapping[str, Tensor], folder: Path) -> None:
     expected = model.state_dict()
-    problems = [f"{key} is missing" for key in expected if key not in tensors]
-    problems += [f"{key} is unknown" for key in tensors if key not in expected]
-    problems += [
-        f"{key} is {tuple(tensors[key].shape)} instead of {tuple(value.shape)}"
-        for key, value in expected.items()
-        if key in tensors and tensors[key].shape != value.shape
-    ]
+    tensors = named_as(expected, tensors)
+    problems = misfits(expected, tensors)
     if problems:
-        more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise ModelFolderError(
-            f"{WEIGHTS_FILE} and {CONFIG_FILE} in '{folder}' do not belong together: "
-            f"{'; '.join(problems[:_SHOWN])}{more}. Copy the whole folder again from its origin.",
+            f"The weights and {CONFIG_FILE} in '{folder}' do not belong together: {problems}. "
+            "Copy the whole folder again from its origin.",
             path=str(folder),
         )
     model.load_state_dict(tensors)
+
+
+def named_as(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return ``tensors`` with DINOv3's layers named as the installed transformers names them."""
+    here = {plain_name(key): key for key in expected}
+    return {here.get(plain_name(key), key): value for key, value in tensors.items()}
+
+
+def plain_name(key: str) -> str:
+    """Return a key of the model without the ``model.`` that transformers has had since 5.x."""
+    return _LAYERS.sub(r"\1\2.", key)
+
+
+def misfits(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> str:
+    """Return what is missing, unknown or of another shape or kind, or "" where all fits."""
+    problems = [f"{key} is missing" for key in expected if key not in tensors]
+    problems += [f"{key} is unknown" for key in tensors if key not in expected]
+    for key, value in expected.items():
+        found = tensors.get(key, value)
+        if found.shape != value.shape:
+            problems.append(f"{key} is {tuple(found.shape)} instead of {tuple(value.shape)}")
+        elif found.is_floating_point() != value.is_floating_point():
+            problems.append(f"{key} holds {found.dtype} instead of {value.dtype}")
+    more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+    return "; ".join(problems[:_SHOWN]) + more

@@ -1,4 +1,4 @@
-"""The door for the shell: ``multimodal classify`` and ``multimodal inspect scene|model``."""
+"""The door for the shell: ``multimodal classify``, ``inspect`` and ``import-checkpoint``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .cli_area import aoi_wkt, extent_wkt
+from .cli_import import add_import_arguments, run_import
 from .contract.channels import S1_BANDS, S2_BANDS
 from .contract.errors import CancelledError, InternalError, JobError, MultimodalError
 from .contract.job import PRECISIONS, ClassifyJob, RasterSource
@@ -162,6 +163,10 @@ def _print_model(spec: ModelSpec) -> None:
         print(f"  {item.color}  {threshold:.2f}  {item.name}")
 
 
+def _import(options: argparse.Namespace) -> tuple[int, Result]:
+    return EXIT_OK, run_import(options, _interrupted_by)
+
+
 def _job(options: argparse.Namespace) -> ClassifyJob:
     return ClassifyJob(
         s2=_sources(options, "s2"),
@@ -215,6 +220,8 @@ def _parser() -> argparse.ArgumentParser:
     scene.add_argument("--model", metavar="DIR", help="check against this model's channels")
     model = _add(parts, "model", "what a model folder holds", _inspect_model)
     model.add_argument("folder", metavar="DIR")
+    text = "turn a training checkpoint into a model folder"
+    add_import_arguments(_add(commands, "import-checkpoint", text, _import))
     return parser
 
 

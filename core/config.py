@@ -20,6 +20,7 @@ POOLINGS = ("cls", "cls+mean")
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 FUSIONS = ("concat", "weighted", "linear_projection")
 HEADS = ("linear", "mlp")
+ALL_BUT_STEM = "all but stem"
 DEFAULT_CLASSES = 19
 DEFAULT_IMAGE_SIZE = 120
 _PATCH = 16
@@ -34,11 +35,14 @@ class Dinov3Config:
     ``model_name`` is a hub id or a local folder; ``config`` overrides fields of transformers'
     ``DINOv3ViTConfig`` (or ConvNeXt's). ``input_size`` None leaves the tile as it is: 120 px
     then lose their last 8 px to patches of 16. ``gain`` is used by ``lvd`` and ``sat`` only:
-    RGB = reflectance x gain, clipped to 0-1.
+    RGB = reflectance x gain, clipped to 0-1. ``revision`` is a branch, tag or commit of the hub;
+    a loaded model holds the commit it got. ``weights`` is a local file that takes the place of
+    the hub's: the ``.pth`` of the dinov3 project, or a state dict of transformers.
     """
 
     model_name: str = "facebook/dinov3-vitb16-pretrain-lvd1689m"
     revision: str | None = None
+    weights: str | None = None
     pretrained: bool = True
     freeze: bool = False
     lr: float = 1e-4
@@ -67,12 +71,17 @@ class ResNetConfig:
     """The branch of all other channels.
 
     ``layers`` overrides the blocks per stage of ``arch``; ``width`` 64 is torchvision's.
-    ``in_channels`` None means what the spec says.
+    ``in_channels`` None means what the spec says. ``weights`` is a local checkpoint that takes
+    the place of ImageNet's: a file or folder of torchvision, timm or BIFOLD's reBEN models;
+    ``weights_channels`` names the channels that it was trained on, in order, where it is neither
+    RGB nor reBEN's. ``freeze`` "all but stem" leaves ``conv1`` and ``bn1`` to learn.
     """
 
     arch: str = "resnet101"
     pretrained: bool = True
-    freeze: bool = False
+    weights: str | None = None
+    weights_channels: tuple[str, ...] | None = None
+    freeze: bool | str = False
     lr: float = 1e-4
     layers: tuple[int, ...] | None = None
     width: int = 64
@@ -82,6 +91,11 @@ class ResNetConfig:
         where = "backbones.resnet101"
         _positive(f"{where}.lr", self.lr)
         _one_of(f"{where}.arch", self.arch, RESNETS)
+        if self.freeze not in (True, False, ALL_BUT_STEM):
+            raise ConfigError(
+                f"'{where}.freeze' must be True, False or '{ALL_BUT_STEM}', not '{self.freeze}'.",
+                key=f"{where}.freeze",
+            )
         _at_least(f"{where}.width", self.width, 1)
         _at_least(f"{where}.in_channels", self.in_channels, 1)
         if self.layers is not None and (len(self.layers) != 4 or min(self.layers) < 1):
@@ -136,24 +150,26 @@ class ClassifierConfig:
         _at_least("classifier.hidden_dim", self.hidden_dim, 1)
         _at_least("classifier.num_classes", self.num_classes, 2)
         _positive("classifier.lr", self.lr)
-        if not 0.0 <= self.drop_rate < 1.0:
-            raise ConfigError(
-                f"'classifier.drop_rate' must be at least 0 and under 1, not {self.drop_rate}.",
-                key="classifier.drop_rate",
-            )
+        _share("classifier.drop_rate", self.drop_rate)
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The whole configuration. ``image_size`` None means the spec's tile size, 120 without one."""
+    """The whole configuration.
+
+    ``image_size`` None means the spec's tile size, 120 without one. ``modality_dropout`` is the
+    chance that a tile loses one sensor in training; more than 0 allows one to be missing later.
+    """
 
     backbones: BackbonesConfig = field(default_factory=BackbonesConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     image_size: int | None = None
+    modality_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         _at_least("image_size", self.image_size, 1)
+        _share("modality_dropout", self.modality_dropout)
 
     @classmethod
     def from_dict(cls, payload: Mapping[str, Any] | None) -> ModelConfig:
@@ -163,8 +179,9 @@ class ModelConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return the nested dict, every default written out, fit for JSON."""
         data = asdict(self)
-        layers = data["backbones"]["resnet101"]["layers"]
-        data["backbones"]["resnet101"]["layers"] = None if layers is None else list(layers)
+        resnet = data["backbones"]["resnet101"]
+        for key in ("layers", "weights_channels"):
+            resnet[key] = None if resnet[key] is None else list(resnet[key])
         return data
 
 
@@ -190,20 +207,24 @@ def _value(value: Any, hint: Any, where: str) -> Any:
     for kind in _alternatives(hint):
         if _matches(value, kind):
             return _converted(value, kind)
-    names = " or ".join(_NAMES[get_origin(kind) or kind] for kind in _alternatives(hint))
+    names = " or ".join(_NAMES[str(kind)] for kind in _alternatives(hint))
     raise ConfigError(
         f"'{where}' must be {names}, not {value!r} ({type(value).__name__}).", key=where
     )
 
 
 _NAMES = {
-    str: "a text",
-    bool: "True or False",
-    int: "a whole number",
-    float: "a number",
-    tuple: "a list of whole numbers",
-    Mapping: "a dict",
-    type(None): "None",
+    str(kind): name
+    for kind, name in (
+        (str, "a text"),
+        (bool, "True or False"),
+        (int, "a whole number"),
+        (float, "a number"),
+        (tuple[int, ...], "a list of whole numbers"),
+        (tuple[str, ...], "a list of texts"),
+        (Mapping[str, Any], "a dict"),
+        (type(None), "None"),
+    )
 }
 
 
@@ -218,7 +239,8 @@ def _matches(value: Any, kind: Any) -> bool:
     if isinstance(value, bool):  # a bool is an int to Python, but never a number to us
         return kind is bool
     if origin is tuple:
-        return isinstance(value, (list, tuple)) and all(_matches(item, int) for item in value)
+        of = get_args(kind)[0]
+        return isinstance(value, (list, tuple)) and all(_matches(item, of) for item in value)
     return isinstance(value, (int, float) if kind is float else kind)
 
 
@@ -246,3 +268,8 @@ def _at_least(key: str, value: int | None, minimum: int) -> None:
 def _positive(key: str, value: float) -> None:
     if not (math.isfinite(value) and value > 0):
         raise ConfigError(f"'{key}' must be a positive number, not {value}.", key=key)
+
+
+def _share(key: str, value: float) -> None:
+    if not 0.0 <= value < 1.0:
+        raise ConfigError(f"'{key}' must be at least 0 and under 1, not {value}.", key=key)

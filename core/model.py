@@ -17,6 +17,7 @@ from .contract.classes import BIGEARTHNET19_NAMES
 from .contract.errors import ConfigError
 from .contract.spec import ModelSpec, default_spec
 from .fusion import build_fusion
+from .modality_dropout import ModalityDropout
 
 _RGB_CHANNELS = 3
 
@@ -52,34 +53,44 @@ class MultiModalModel(nn.Module):
         self.resnet_backbone = ResNetBackbone(
             resnet, resnet_channels(self.spec), pretrained=resnet.pretrained and load_backbones
         )
+        self.modality_dropout = ModalityDropout(wanted.modality_dropout)
         widths = (self.dinov3_backbone.output_dim, self.resnet_backbone.output_dim)
         self.fusion = build_fusion(wanted.fusion, widths)
         self.classifier = build_head(
             wanted.classifier, self.fusion.output_dim, len(self.spec.classes)
         )
-        self.config = _with_architecture(wanted, self.dinov3_backbone.architecture())
+        self.config = _as_built(wanted, self.dinov3_backbone)
 
     @overload
     def forward(
-        self, s1_data: Tensor, s2_data: Tensor, return_embeddings: Literal[False] = False
+        self,
+        s1_data: Tensor | None,
+        s2_data: Tensor | None,
+        return_embeddings: Literal[False] = False,
     ) -> Tensor: ...
 
     @overload
     def forward(
-        self, s1_data: Tensor, s2_data: Tensor, return_embeddings: Literal[True]
+        self, s1_data: Tensor | None, s2_data: Tensor | None, return_embeddings: Literal[True]
     ) -> tuple[Tensor, dict[str, Tensor]]: ...
 
     def forward(
-        self, s1_data: Tensor, s2_data: Tensor, return_embeddings: bool = False
+        self, s1_data: Tensor | None, s2_data: Tensor | None, return_embeddings: bool = False
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """Return raw logits (B, classes), and the embeddings when asked for.
 
         Args:
             s1_data: (B, S1 channels, H, W), dB, (x - mean) / std by the spec; default VH, VV.
             s2_data: (B, S2 channels, H, W), DN, (x - mean) / std by the spec; RGB first.
+                One of the two may be None where the model was trained with ``modality_dropout``.
             return_embeddings: also return ``{"dinov3", "resnet", "fused"}``, each (B, width).
         """
+        if s1_data is None or s2_data is None:
+            s1_data, s2_data = self.modality_dropout.completed(
+                s1_data, s2_data, len(self.spec.s1), len(self.spec.s2)
+            )
         self._check_inputs(s1_data, s2_data)
+        s1_data, s2_data = self.modality_dropout(s1_data, s2_data)
         rgb, rest = s2_data[:, :_RGB_CHANNELS], s2_data[:, _RGB_CHANNELS:]
         embeddings = {
             "dinov3": self.dinov3_backbone(rgb),
@@ -105,11 +116,13 @@ class MultiModalModel(nn.Module):
                 groups.append({"name": name, "params": parameters, "lr": rate})
         return groups
 
-    def save_pretrained(self, folder: str | Path, spec: ModelSpec | None = None) -> None:
+    def save_pretrained(
+        self, folder: str | Path, spec: ModelSpec | None = None, **options: Any
+    ) -> None:
         """Write a model folder; see :func:`multimodal.checkpoint.save_pretrained`."""
         from .checkpoint import save_pretrained
 
-        save_pretrained(self, folder, spec)
+        save_pretrained(self, folder, spec, **options)
 
     @classmethod
     def from_pretrained(cls, folder_or_hub_id: str | Path, **options: Any) -> MultiModalModel:
@@ -128,9 +141,9 @@ class MultiModalModel(nn.Module):
             )
 
 
-def resnet_channels(spec: ModelSpec) -> int:
-    """Return the number of channels that the ResNet sees: S2 without RGB, then S1."""
-    return len(spec.s2) - _RGB_CHANNELS + len(spec.s1)
+def resnet_channels(spec: ModelSpec) -> tuple[str, ...]:
+    """Return the names of the channels that the ResNet sees: S2 without RGB, then S1."""
+    return (*spec.s2_names[_RGB_CHANNELS:], *spec.s1_names)
 
 
 def check_spec(config: ModelConfig, spec: ModelSpec) -> None:
@@ -140,7 +153,7 @@ def check_spec(config: ModelConfig, spec: ModelSpec) -> None:
         (
             "backbones.resnet101.in_channels",
             config.backbones.resnet101.in_channels,
-            resnet_channels(spec),
+            len(resnet_channels(spec)),
             "non-RGB channels",
         ),
         ("image_size", config.image_size, spec.tile_size, "pixels a tile side"),
@@ -162,7 +175,7 @@ def _reconciled(config: ModelConfig, spec: ModelSpec | None) -> tuple[ModelConfi
         names = BIGEARTHNET19_NAMES if known else [f"class_{number}" for number in range(count)]
         spec = default_spec(names, tile_size=config.image_size or DEFAULT_IMAGE_SIZE)
     check_spec(config, spec)
-    resnet = replace(config.backbones.resnet101, in_channels=resnet_channels(spec))
+    resnet = replace(config.backbones.resnet101, in_channels=len(resnet_channels(spec)))
     return (
         replace(
             config,
@@ -174,8 +187,11 @@ def _reconciled(config: ModelConfig, spec: ModelSpec | None) -> tuple[ModelConfi
     )
 
 
-def _with_architecture(config: ModelConfig, architecture: dict[str, Any]) -> ModelConfig:
-    dinov3 = replace(config.backbones.dinov3, config=architecture)
+def _as_built(config: ModelConfig, backbone: Dinov3Backbone) -> ModelConfig:
+    """Return the configuration with all that rebuilds the RGB branch without files or network."""
+    dinov3 = replace(
+        config.backbones.dinov3, config=backbone.architecture(), revision=backbone.revision
+    )
     return replace(config, backbones=replace(config.backbones, dinov3=dinov3))
 
 

@@ -12,10 +12,9 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 
 from ..config import Dinov3Config
-from ..contract.errors import ConfigError, WeightsUnavailableError
+from ..contract.errors import ConfigError
 from ..contract.spec import ChannelSpec
 from ..torchvision_guard import (
-    AutoConfig,
     DINOv3ConvNextConfig,
     DINOv3ConvNextModel,
     DINOv3ViTConfig,
@@ -23,7 +22,9 @@ from ..torchvision_guard import (
     PretrainedConfig,
     PreTrainedModel,
 )
+from .dinov3_hub import Source, find_source, load_model, read_architecture
 from .dinov3_sizes import CONVNEXT, REGISTER_TOKENS, RELEASED, VIT
+from .dinov3_weights import load_local
 from .freezing import Freezable
 from .rgb_input import RgbInput
 
@@ -40,7 +41,8 @@ class Dinov3Backbone(Freezable):
     Args:
         config: the ``backbones.dinov3`` part of the configuration.
         rgb: the spec's first three S2 channels; ``lvd`` and ``sat`` undo their mean and std.
-        pretrained: load the weights that ``model_name`` names, else build from sizes alone.
+        pretrained: load the weights: the file ``weights``, or what ``model_name`` names. Else
+            build from sizes alone.
 
     Raises:
         ConfigError: an unknown model, or sizes that cannot be.
@@ -53,8 +55,9 @@ class Dinov3Backbone(Freezable):
         super().__init__()
         self.with_mean = config.pooling == "cls+mean"
         self.rgb_input = RgbInput(config, rgb)
-        architecture = _architecture(config, prefer_files=pretrained)
-        self.model = _pretrained(config, architecture) if pretrained else _random(architecture)
+        self.model, self.revision = _built(config, pretrained=pretrained)
+        self.model.train(self.training)  # a loaded one comes in eval mode, a new one does not
+        architecture: PretrainedConfig = self.model.config
         self.prefix_tokens = 1 + getattr(architecture, "num_register_tokens", 0)
         self.output_dim = _width(architecture) * (2 if self.with_mean else 1)
         if config.freeze:
@@ -78,15 +81,31 @@ class Dinov3Backbone(Freezable):
         }
 
 
-def _architecture(config: Dinov3Config, *, prefer_files: bool) -> PretrainedConfig:
+def _built(config: Dinov3Config, *, pretrained: bool) -> tuple[PreTrainedModel, str | None]:
+    """Return the network, and the commit of the hub that its weights are."""
+    if pretrained and config.weights is None:
+        _refuse_vitg16(config.model_name)
+        source = find_source(config)
+        architecture = _architecture(config, source)
+        return load_model(source, architecture, _network(architecture)), source.revision
+    architecture = _architecture(config, None)
+    network = _network(architecture)
+    model = load_local(config, architecture, network) if pretrained else network(architecture)
+    return model, config.revision
+
+
+def _network(architecture: PretrainedConfig) -> type[PreTrainedModel]:
+    return _KINDS[architecture.model_type][1]
+
+
+def _architecture(config: Dinov3Config, source: Source | None) -> PretrainedConfig:
     """Return the transformers configuration: that of files or of the table, then overrides."""
     name, overrides = config.model_name, dict(config.config)
     kind = overrides.pop("model_type", None)
     _refuse_vitg16(name)
-    if prefer_files or (name not in RELEASED and kind is None and Path(name).is_dir()):
-        base = _read_architecture(config)
-    else:
-        base = _listed_architecture(name, kind)
+    if source is None and name not in RELEASED and kind is None and Path(name).is_dir():
+        source = Source(name)
+    base = _listed_architecture(name, kind) if source is None else _read_architecture(source)
     if kind is not None and kind != base.model_type:
         raise ConfigError(
             f"'{_KEY}.config.model_type' is '{kind}', but '{name}' is a '{base.model_type}'.",
@@ -121,14 +140,11 @@ def _listed_architecture(name: str, kind: str | None) -> PretrainedConfig:
     return _KINDS[fields.pop("model_type")][0](**fields)
 
 
-def _read_architecture(config: Dinov3Config) -> PretrainedConfig:
-    try:
-        found = AutoConfig.from_pretrained(config.model_name, revision=config.revision)
-    except (OSError, ValueError) as problem:
-        raise _unavailable(config.model_name, problem) from problem
+def _read_architecture(source: Source) -> PretrainedConfig:
+    found = read_architecture(source)
     if found.model_type not in _KINDS:
         raise ConfigError(
-            f"'{config.model_name}' holds a '{found.model_type}' model; "
+            f"'{source.name}' holds a '{found.model_type}' model; "
             f"this branch takes {' or '.join(_KINDS)}.",
             key=f"{_KEY}.model_name",
         )
@@ -176,54 +192,3 @@ def _width(architecture: PretrainedConfig) -> int:
     if architecture.model_type == CONVNEXT:
         return int(architecture.hidden_sizes[-1])
     return int(architecture.hidden_size)
-
-
-def _random(architecture: PretrainedConfig) -> PreTrainedModel:
-    return _KINDS[architecture.model_type][1](architecture)
-
-
-def _pretrained(config: Dinov3Config, architecture: PretrainedConfig) -> PreTrainedModel:
-    try:
-        loaded: Any = _KINDS[architecture.model_type][1].from_pretrained(
-            config.model_name,
-            revision=config.revision or "main",
-            config=architecture,
-            use_safetensors=True,  # a pickle is never loaded
-            output_loading_info=True,
-            dtype=torch.float32,
-        )
-    except (OSError, ValueError) as problem:
-        raise _unavailable(config.model_name, problem) from problem
-    except RuntimeError as problem:
-        raise ConfigError(
-            f"The weights of '{config.model_name}' do not fit '{_KEY}.config': {problem}", key=_KEY
-        ) from problem
-    model, report = loaded
-    if report["missing_keys"]:
-        missing = ", ".join(sorted(report["missing_keys"])[:3])
-        raise WeightsUnavailableError(
-            f"The weights in '{config.model_name}' are incomplete: {missing} and more are "
-            "missing. Download the folder again."
-        )
-    return model
-
-
-def _unavailable(name: str, problem: Exception) -> WeightsUnavailableError:
-    if Path(name).is_absolute() or name.startswith(".") or Path(name).is_dir():
-        origin = (
-            f"'{name}' must be a folder with config.json and model.safetensors of a DINOv3 model."
-        )
-    else:
-        page = f"https://huggingface.co/{name}"
-        origin = (
-            f"These weights are gated: accept the DINOv3 License at {page} , make an access "
-            "token and log in with `hf auth login` (or set HF_TOKEN), and be online. "
-            f"Or copy config.json and model.safetensors from that page into a folder and set "
-            f"'{_KEY}.model_name' to the folder."
-        )
-    summary = (str(problem).strip() or type(problem).__name__).splitlines()[0]
-    return WeightsUnavailableError(
-        f"The pretrained DINOv3 weights '{name}' cannot be loaded. {origin} To build the network "
-        f"without pretrained weights, offline, set '{_KEY}.pretrained' to False. ({summary})",
-        model=name,
-    )

@@ -58,6 +58,32 @@ RELEASED: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 Source: the model hub file of the dinov3 project and the config.json of the hub folders.
 """
 
+OFFICIAL_FILES: Mapping[str, str] = MappingProxyType(
+    {
+        f"facebook/dinov3-{size.replace('_', '-')}-pretrain-{data}": (
+            f"dinov3_{size}_pretrain_{data}-{digest}.pth"
+        )
+        for size, data, digest in (
+            ("vits16", "lvd1689m", "08c60483"),
+            ("vits16plus", "lvd1689m", "4057cbaa"),
+            ("vitb16", "lvd1689m", "73cec8be"),
+            ("vitl16", "lvd1689m", "8aa4cbdd"),
+            ("vitl16", "sat493m", "eadcf0ff"),
+            ("vith16plus", "lvd1689m", "7c1da9a5"),
+            ("vit7b16", "lvd1689m", "a955f4ea"),
+            ("vit7b16", "sat493m", "a6675841"),
+            ("convnext_tiny", "lvd1689m", "21b726bb"),
+            ("convnext_small", "lvd1689m", "296db49d"),
+            ("convnext_base", "lvd1689m", "801f2ba9"),
+            ("convnext_large", "lvd1689m", "61fa432d"),
+        )
+    }
+)
+"""Hub id -> the file of the dinov3 project that holds the same weights.
+
+Source: ``dinov3/hub/backbones.py`` of that project.
+"""
+
 RGB_STATISTICS = MappingProxyType(
     {
         "lvd": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Freezable(nn.Module):
@@ -16,17 +21,26 @@ class Freezable(nn.Module):
     """
 
     frozen: bool = False
+    learning: tuple[str, ...] = ()
+    """Names of the submodules that a frozen module leaves to learn."""
 
-    def freeze(self) -> None:
-        """Freeze for good."""
+    def freeze(self, *, except_for: Sequence[str] = ()) -> None:
+        """Freeze for good, all but the named submodules."""
+        was_training = self.training
         self.requires_grad_(False)
-        self.frozen = True
-        self.eval()
+        self.frozen, self.learning = True, tuple(except_for)
+        for name in self.learning:
+            self.get_submodule(name).requires_grad_(True)
+        self.train(was_training)
 
-    def train(self, mode: bool = True) -> Freezable:
-        """Set the mode of the module, eval for ever when frozen."""
-        return super().train(mode and not self.frozen)
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of the module: what is frozen stays in eval for ever."""
+        super().train(mode and not self.frozen)
+        for name in self.learning:
+            self.get_submodule(name).train(mode)
+        return self
 
     def gradients(self) -> AbstractContextManager[None]:
         """Return the context to run ``forward`` in: a frozen branch keeps no activations."""
-        return torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen)
+        learns = not self.frozen or bool(self.learning)
+        return torch.set_grad_enabled(torch.is_grad_enabled() and learns)

@@ -8,19 +8,23 @@ from pickle import UnpicklingError
 import torch
 from torch import Tensor, nn
 
-from ..config import ResNetConfig
+from ..config import ALL_BUT_STEM, ResNetConfig
 from ..contract.errors import ConfigError, WeightsUnavailableError
 from ..torchvision_guard import BasicBlock, Bottleneck, ResNet, get_model_weights
 from .freezing import Freezable
+from .resnet_weights import (
+    CONV1,
+    DEPTHS,
+    OPTIONAL,
+    Checkpoint,
+    fit_conv1,
+    read_checkpoint,
+    widen_conv1,
+)
+from .weight_files import check_fit
 
+STEM = ("conv1", "bn1")
 _STOCK_WIDTH = 64
-_ARCHITECTURES: dict[str, tuple[type[BasicBlock | Bottleneck], tuple[int, ...]]] = {
-    "resnet18": (BasicBlock, (2, 2, 2, 2)),
-    "resnet34": (BasicBlock, (3, 4, 6, 3)),
-    "resnet50": (Bottleneck, (3, 4, 6, 3)),
-    "resnet101": (Bottleneck, (3, 4, 23, 3)),
-    "resnet152": (Bottleneck, (3, 8, 36, 3)),
-}
 _KEY = "backbones.resnet101"
 
 
@@ -66,23 +70,28 @@ class ResNetBackbone(Freezable, ScaledResNet):
 
     Args:
         config: the ``backbones.resnet101`` part of the configuration.
-        in_channels: channels of ``cat(s2[:, 3:], s1)``.
-        pretrained: load ImageNet weights, with ``conv1`` widened by :func:`widen_conv1`.
+        channels: names of the channels of ``cat(s2[:, 3:], s1)``, in this order.
+        pretrained: load the checkpoint ``weights``, its ``conv1`` fitted to ``channels`` by
+            :func:`fit_conv1`; without one ImageNet's, widened by :func:`widen_conv1`.
 
     Raises:
-        ConfigError: pretrained weights were asked for a network that is not torchvision's.
+        ConfigError: the weights are of another network, or their channels are not known.
         WeightsUnavailableError: the pretrained weights cannot be had.
     """
 
-    def __init__(self, config: ResNetConfig, in_channels: int, *, pretrained: bool) -> None:
-        block, layers = _ARCHITECTURES[config.arch]
-        if pretrained:
+    def __init__(self, config: ResNetConfig, channels: Sequence[str], *, pretrained: bool) -> None:
+        is_bottleneck, layers = DEPTHS[config.arch]
+        block = Bottleneck if is_bottleneck else BasicBlock
+        from_imagenet = pretrained and config.weights is None
+        if from_imagenet:
             _check_stock(config, layers)
-        ScaledResNet.__init__(self, block, config.layers or layers, config.width, in_channels)
-        if pretrained:
+        ScaledResNet.__init__(self, block, config.layers or layers, config.width, len(channels))
+        if from_imagenet:
             self.load_imagenet(_download(config.arch))
+        elif pretrained:
+            self.load_checkpoint(read_checkpoint(config), channels)
         if config.freeze:
-            self.freeze()
+            self.freeze(except_for=STEM if config.freeze == ALL_BUT_STEM else ())
 
     def load_imagenet(self, state: dict[str, Tensor]) -> None:
         """Load a state dict of torchvision's, made for RGB; ``fc`` is left out."""
@@ -90,19 +99,17 @@ class ResNetBackbone(Freezable, ScaledResNet):
         state["conv1.weight"] = widen_conv1(state["conv1.weight"], self.conv1.in_channels)
         self.load_state_dict(state)
 
+    def load_checkpoint(self, checkpoint: Checkpoint, channels: Sequence[str]) -> None:
+        """Load a checkpoint, its ``conv1`` fitted to ``channels`` by name."""
+        state = {**checkpoint.state, CONV1: fit_conv1(checkpoint, channels)}
+        expected = self.state_dict()
+        check_fit(state, expected, path=checkpoint.path, key=f"{_KEY}.weights", optional=OPTIONAL)
+        self.load_state_dict({**expected, **state})
+
     def forward(self, channels: Tensor) -> Tensor:
         """Embed (B, in_channels, H, W) into pooled features (B, output_dim)."""
         with self.gradients():
             return super().forward(channels)
-
-
-def widen_conv1(weight: Tensor, channels: int) -> Tensor:
-    """Return RGB kernels (O, 3, k, k) widened to ``channels``: their mean, scaled by 3 / C.
-
-    The scale keeps the size of the sum over channels, so that what follows sees what it knows.
-    """
-    mean = weight.mean(dim=1, keepdim=True) * (weight.shape[1] / channels)
-    return mean.repeat(1, channels, 1, 1)
 
 
 def _check_stock(config: ResNetConfig, layers: Sequence[int]) -> None:

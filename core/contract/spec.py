@@ -24,12 +24,12 @@ from .channels import (
 )
 from .classes import BIGEARTHNET19_COLORS, BIGEARTHNET19_NAMES, default_colors, slugify
 from .errors import ModelFolderError, SpecError
+from .weights import WEIGHTS_FILE, find_weights
 
 FORMAT_VERSION = 1
 TASKS = ("multilabel", "multiclass")
 RESAMPLINGS = ("nearest", "bilinear", "cubic", "average")
 CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
 # The longest BigEarthNet name has 86 characters.
 MAX_CLASS_NAME = 120
 MAX_TILE = 4096
@@ -179,8 +179,15 @@ def spec_from_dict(payload: Any) -> ModelSpec:
 
 
 def read_spec(folder: str | Path) -> ModelSpec:
-    """Read the spec of a model folder without touching its weights."""
-    return spec_from_dict(read_config(folder).get("spec"))
+    """Read the spec of a model folder, and see that its weights are there, unread.
+
+    Raises:
+        ModelFolderError: a file is missing or damaged.
+        SpecError: the spec is incomplete or contradicts itself.
+    """
+    spec = spec_from_dict(read_config(folder).get("spec"))
+    find_weights(folder, spec.weights_sha256)
+    return spec
 
 
 def config_digest(folder: str | Path) -> str:
@@ -195,7 +202,7 @@ def read_config(folder: str | Path) -> Mapping[str, Any]:
     if not os.path.isfile(path):  # unlike Path.is_file no error for a name that cannot be
         raise ModelFolderError(
             f"'{folder}' is not a model folder: it has no {CONFIG_FILE}. "
-            f"Choose a folder with {CONFIG_FILE} and {WEIGHTS_FILE}.",
+            f"Choose a folder with {CONFIG_FILE} and {WEIGHTS_FILE} or its parts.",
             path=str(folder),
         )
     try:

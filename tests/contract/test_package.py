@@ -66,3 +66,11 @@ def test_the_icon_of_the_metadata_ships(
     archive: zipfile.ZipFile, metadata: configparser.SectionProxy
 ) -> None:
     assert f"mm_qgis_plugin/{metadata['icon']}" in archive.namelist()
+
+
+def test_pip_installs_every_package_of_the_engine() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.11 reads pyproject.toml")
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    folders = (path.parent.relative_to(ROOT) for path in (ROOT / "core").rglob("__init__.py"))
+    names = {".".join(("multimodal", *folder.parts[1:])) for folder in folders}
+    assert set(settings["tool"]["setuptools"]["packages"]) == names

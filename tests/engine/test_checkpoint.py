@@ -73,7 +73,9 @@ def test_round_trip_is_exact(model, folder):
 def test_the_folder_holds_two_files_and_the_checksum(model, folder):
     assert sorted(path.name for path in folder.iterdir()) == [CONFIG_FILE, WEIGHTS_FILE]
     config = json.loads((folder / CONFIG_FILE).read_text())
-    assert sorted(config) == ["backbones", "classifier", "fusion", "image_size", "spec"]
+    assert sorted(config) == [
+        "backbones", "classifier", "fusion", "image_size", "modality_dropout", "spec",
+    ]  # fmt: skip
     assert read_spec(folder).weights_sha256 == file_sha256(folder / WEIGHTS_FILE)
     assert model.spec == read_spec(folder)
 

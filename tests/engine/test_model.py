@@ -53,6 +53,10 @@ def tiles(batch=2, size=64, s2=14):
     return torch.randn(batch, 2, size, size), torch.randn(batch, s2, size, size)
 
 
+def channels(count):
+    return [f"channel {number}" for number in range(count)]
+
+
 def tiny_dinov3(**options):
     torch.manual_seed(0)
     config = Dinov3Config(**{"config": TINY_VIT, "pretrained": False, **options})
@@ -371,7 +375,7 @@ def test_width_64_equals_torchvision(arch):
     from torchvision import models
 
     reference = getattr(models, arch)(weights=None).eval()
-    backbone = ResNetBackbone(ResNetConfig(arch=arch), 3, pretrained=False).eval()
+    backbone = ResNetBackbone(ResNetConfig(arch=arch), channels(3), pretrained=False).eval()
     state = {key: value for key, value in reference.state_dict().items() if "fc." not in key}
     assert list(backbone.state_dict()) == list(state)
     backbone.load_state_dict(state)
@@ -385,7 +389,7 @@ def test_resnet101_has_torchvisions_names_and_the_depth_at_any_width():
     from torchvision import models
 
     names = [key for key in models.resnet101(weights=None).state_dict() if "fc." not in key]
-    narrow = ResNetBackbone(ResNetConfig(width=8), 13, pretrained=False)
+    narrow = ResNetBackbone(ResNetConfig(width=8), channels(13), pretrained=False)
     assert list(narrow.state_dict()) == names
     assert narrow.output_dim == 256
     assert sum(p.numel() for p in narrow.parameters()) < 0.75e6
@@ -393,7 +397,7 @@ def test_resnet101_has_torchvisions_names_and_the_depth_at_any_width():
 
 def test_layers_override_the_depth():
     config = ResNetConfig(layers=(1, 1, 2, 1), width=8)
-    backbone = ResNetBackbone(config, 5, pretrained=False)
+    backbone = ResNetBackbone(config, channels(5), pretrained=False)
     assert [len(getattr(backbone, f"layer{n}")) for n in (1, 2, 3, 4)] == [1, 1, 2, 1]
     assert backbone(torch.randn(2, 5, 32, 32)).shape == (2, 256)
 
@@ -415,7 +419,7 @@ def test_imagenet_weights_are_widened_and_the_rest_is_kept():
     from torchvision import models
 
     state = models.resnet18(weights=None).state_dict()
-    backbone = ResNetBackbone(ResNetConfig(arch="resnet18"), 13, pretrained=False)
+    backbone = ResNetBackbone(ResNetConfig(arch="resnet18"), channels(13), pretrained=False)
     backbone.load_imagenet(state)
     assert torch.equal(backbone.conv1.weight, widen_conv1(state["conv1.weight"], 13))
     key = "layer4.1.conv2.weight"
@@ -424,7 +428,7 @@ def test_imagenet_weights_are_widened_and_the_rest_is_kept():
 
 def test_pretrained_needs_the_stock_network():
     with pytest.raises(ConfigError, match="stock resnet101 only"):
-        ResNetBackbone(ResNetConfig(width=8), 13, pretrained=True)
+        ResNetBackbone(ResNetConfig(width=8), channels(13), pretrained=True)
 
 
 def test_missing_imagenet_weights_say_where_they_go(monkeypatch, tmp_path):
@@ -434,7 +438,7 @@ def test_missing_imagenet_weights_say_where_they_go(monkeypatch, tmp_path):
     monkeypatch.setattr(socket, "getaddrinfo", no_network)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(WeightsUnavailableError) as caught:
-        ResNetBackbone(ResNetConfig(arch="resnet18"), 13, pretrained=True)
+        ResNetBackbone(ResNetConfig(arch="resnet18"), channels(13), pretrained=True)
     assert "https://download.pytorch.org/models/resnet18-" in caught.value.message
     assert str(tmp_path) in caught.value.message
     assert "'backbones.resnet101.pretrained' to False" in caught.value.message

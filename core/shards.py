@@ -1,0 +1,99 @@
+"""Weights on disk: one safetensors file, or shards with an index that holds their checksums."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from huggingface_hub import split_torch_state_dict_into_shards
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from .contract.errors import ConfigError, ModelFolderError
+from .contract.spec import CONFIG_FILE
+from .contract.weights import INDEX_FILE, WEIGHTS_FILE, WeightFiles, file_sha256
+
+MAX_SHARD_SIZE = "5GB"
+_METADATA = {"format": "pt"}
+
+
+def write_weights(
+    folder: Path, tensors: Mapping[str, Tensor], max_shard_size: int | str = MAX_SHARD_SIZE
+) -> tuple[str, ...]:
+    """Write tensors into ``folder``; returns the names of the files, the main one last.
+
+    The names, and how tensors are shared out, are those of the Hugging Face libraries; the
+    index holds the SHA-256 of every shard, so that its own SHA-256 covers all weights.
+
+    Raises:
+        ConfigError: ``max_shard_size`` is no size.
+    """
+    shards = _shared_out(tensors, max_shard_size)
+    for name, keys in shards.items():
+        save_file({key: tensors[key].contiguous() for key in keys}, folder / name, _METADATA)
+    if list(shards) == [WEIGHTS_FILE]:
+        return (WEIGHTS_FILE,)
+    metadata = {
+        "sha256": {name: file_sha256(folder / name) for name in sorted(shards)},
+        "total_size": sum(value.nbytes for value in tensors.values()),
+    }
+    weight_map = {key: name for name in sorted(shards) for key in shards[name]}
+    text = json.dumps({"metadata": metadata, "weight_map": weight_map}, indent=2)
+    (folder / INDEX_FILE).write_text(text + "\n", encoding="utf-8")
+    return (*sorted(shards), INDEX_FILE)
+
+
+def _shared_out(
+    tensors: Mapping[str, Tensor], max_shard_size: int | str
+) -> Mapping[str, list[str]]:
+    try:
+        if isinstance(max_shard_size, int) and max_shard_size < 1:
+            raise ValueError("it must be positive")
+        split = split_torch_state_dict_into_shards(dict(tensors), max_shard_size=max_shard_size)
+    except (TypeError, ValueError) as problem:
+        raise ConfigError(
+            f"max_shard_size must be a number of bytes, or like '5GB', not {max_shard_size!r} "
+            f"({problem}).",
+            key="max_shard_size",
+        ) from problem
+    return split.filename_to_tensors
+
+
+def check_weights(files: WeightFiles, sha256: str) -> None:
+    """Compare every file of the weights with its SHA-256.
+
+    Raises:
+        ModelFolderError: names the first file that is another one.
+    """
+    _check_file(files.main, sha256, CONFIG_FILE)
+    for name, digest in files.shards.items():
+        _check_file(files.main.parent / name, digest, INDEX_FILE)
+
+
+def _check_file(path: Path, sha256: str, described_in: str) -> None:
+    if file_sha256(path) != sha256:
+        raise ModelFolderError(
+            f"'{path}' is not the file that {described_in} describes (its SHA-256 differs): it is "
+            "damaged or was exchanged. Copy the whole model folder again from its origin.",
+            path=str(path),
+        )
+
+
+def read_weights(files: WeightFiles) -> dict[str, Tensor]:
+    """Read the tensors of all files.
+
+    Raises:
+        ModelFolderError: a file is damaged.
+    """
+    tensors: dict[str, Tensor] = {}
+    for path in files.tensor_files:
+        try:
+            tensors.update(load_file(path))
+        except (SafetensorError, OSError) as problem:
+            raise ModelFolderError(
+                f"'{path}' is damaged ({problem}): copy the model folder again from its origin.",
+                path=str(path),
+            ) from problem
+    return tensors
