@@ -15,7 +15,7 @@ _EXPORTS = {
     "ClassifyJob": ".contract.job",
     "MultimodalError": ".contract.errors",
     "classify": ".pipeline",
-    "import_checkpoint": ".checkpoint_import",
+    "import_checkpoint": ".importing.importer",
     "load_model": ".checkpoint",
     "save_model": ".checkpoint",
 }

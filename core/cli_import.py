@@ -28,7 +28,7 @@ def add_import_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_import(options: argparse.Namespace, interrupted_by: Interrupting) -> dict[str, Any]:
     """Run the command; returns what ``--json`` prints."""
-    from .checkpoint_import import import_checkpoint
+    from .importing.importer import import_checkpoint
 
     try:
         # Only from here on: in the imports of torch an exception is lost, and nothing is written.

@@ -21,7 +21,6 @@ from torch import nn
 from multimodal import MultiModalModel, import_checkpoint, load_model, save_model
 from multimodal.backbones.dinov3_sizes import RELEASED
 from multimodal.checkpoint import plain_name
-from multimodal.checkpoint_spec import class_names
 from multimodal.config import RESNETS
 from multimodal.contract.classes import BIGEARTHNET19_NAMES
 from multimodal.contract.errors import (
@@ -32,7 +31,8 @@ from multimodal.contract.errors import (
 )
 from multimodal.contract.spec import CONFIG_FILE, default_spec, read_spec
 from multimodal.contract.weights import WEIGHTS_FILE
-from multimodal.state_config import understand
+from multimodal.importing.spec_choice import class_names
+from multimodal.importing.state_config import understand
 
 # 384 wide, as a released model is, so that the number of heads need not be said; else tiny.
 VIT = {"intermediate_size": 32, "num_hidden_layers": 1}
@@ -710,7 +710,7 @@ def test_an_empty_folder_and_new_parents_will_do(checkpoint, tmp_path):
 
 
 def test_what_cannot_be_loaded_again_is_never_put_in_place(checkpoint, tmp_path, monkeypatch):
-    import multimodal.checkpoint_import as module
+    import multimodal.importing.importer as module
 
     def damaging(model, folder, *arguments, **options):
         save_model(model, folder, *arguments, **options)
@@ -779,7 +779,7 @@ def test_the_command_explains_and_leaves_nothing(tmp_path):
 def test_ctrl_c_leaves_nothing(checkpoint, tmp_path):
     code = (
         "import sys, time\n"
-        "import multimodal.checkpoint_import as module\n"
+        "import multimodal.importing.importer as module\n"
         "from multimodal.cli import main\n"
         "module.from_pretrained = lambda folder: (print('loading', flush=True), time.sleep(60))\n"
         "sys.exit(main(['import-checkpoint', sys.argv[1], '--output', sys.argv[2]]))\n"

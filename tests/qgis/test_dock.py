@@ -828,15 +828,20 @@ def test_buttons_and_messages_are_in_view_on_a_small_screen(
         assert not part.visibleRegion().isEmpty(), part.objectName()
 
 
-def test_message_that_fits_is_seen_whole(dock: ClassifyDock, spin_until) -> None:
+def test_short_message_is_seen_whole_and_a_long_one_scrolls(
+    dock: ClassifyDock, spin_until
+) -> None:
     dock.setFloating(True)
     dock.advanced.setCollapsed(False)
     dock.show()
-    dock.resize(330, 440)
+    dock.resize(330, 300)
     dock.panel.say(status.ERROR, "Some words that do not say much. " * 4, "Replace", print)
-    texts = dock.panel.message_row.parent()
-    spin_until(lambda: texts.height() <= texts.parent().height() > 30, 5)
-    assert not dock.panel._texts.verticalScrollBar().isVisible()
+    texts, message = dock.panel._texts, dock.panel.message
+    spin_until(lambda: texts.height() >= message.heightForWidth(message.width()) > 30, 5)
+    assert not texts.verticalScrollBar().isVisible()
+    dock.panel.say(status.ERROR, "Some words that do not say much. " * 40)
+    spin_until(texts.verticalScrollBar().isVisible, 5)
+    assert dock.height() <= 400
 
 
 def test_signs_are_seen_on_light_and_dark() -> None:
@@ -893,12 +898,12 @@ def test_our_last_message_leaves_the_bar_and_others_stay(
     combo.setLayer(None)
     for _ in range(3):
         dock.run_button.click()
-    spin_until(lambda: len(bar.items()) == 2)
+    spin_until(lambda: len(bar.items()) == 2, 5)
     combo.setLayer(layer)
     dock.run_button.click()
-    spin_until(lambda: [item.title() for item in bar.items()] == ["Other plugin"])
+    spin_until(lambda: [item.title() for item in bar.items()] == ["Other plugin"], 5)
     finish(dock)
-    spin_until(lambda: len(bar.items()) == 2)
+    spin_until(lambda: len(bar.items()) == 2, 5)
     assert bar.currentItem().level() == Qgis.MessageLevel.Success
 
 

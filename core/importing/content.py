@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .backbones.weight_files import read_content, unwrapped, without_prefix
-from .config import ModelConfig
-from .contract.errors import ConfigError, WeightsUnavailableError
+from ..backbones.weight_files import read_content, unwrapped, without_prefix
+from ..config import ModelConfig
+from ..contract.errors import ConfigError, WeightsUnavailableError
 
 _PARTS = ("dinov3_backbone", "resnet_backbone", "fusion", "classifier")
 # Put into every key by torch.compile, DataParallel and DDP, FSDP, and activation checkpointing.

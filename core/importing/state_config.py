@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .backbones.resnet_weights import DEPTHS
-from .contract.errors import ConfigError
+from ..backbones.resnet_weights import DEPTHS
+from ..contract.errors import ConfigError
 from .state_dinov3 import (
     Nested,
     Shapes,

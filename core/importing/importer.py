@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .checkpoint import from_pretrained, misfits, named_as, plain_name, save_pretrained
-from .checkpoint_content import Content, read_checkpoint
-from .checkpoint_spec import class_names, find_spec, read_json
-from .config import ModelConfig
-from .contract.errors import ConfigError, ModelFolderError
-from .contract.spec import CONFIG_FILE, ModelSpec, read_config
-from .contract.weights import file_sha256
-from .model import MultiModalModel
+from ..checkpoint import from_pretrained, misfits, named_as, plain_name, save_pretrained
+from ..config import ModelConfig
+from ..contract.errors import ConfigError, ModelFolderError
+from ..contract.spec import CONFIG_FILE, ModelSpec, read_config
+from ..contract.weights import file_sha256
+from ..model import MultiModalModel
+from .content import Content, read_checkpoint
+from .spec_choice import class_names, find_spec, read_json
 from .state_config import understand
 from .state_dinov3 import merged
 

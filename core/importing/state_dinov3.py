@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .backbones.dinov3_sizes import CONVNEXT, REGISTER_TOKENS, RELEASED, VIT
-from .config import Dinov3Config
-from .contract.errors import ConfigError
+from ..backbones.dinov3_sizes import CONVNEXT, REGISTER_TOKENS, RELEASED, VIT
+from ..config import Dinov3Config
+from ..contract.errors import ConfigError
 
 Nested = dict[str, Any]
 Shapes = Mapping[str, tuple[int, ...]]

@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .config import DEFAULT_IMAGE_SIZE
-from .contract.channels import S1_BANDS, S2_PRESETS
-from .contract.classes import BIGEARTHNET19_NAMES
-from .contract.errors import ConfigError, SpecError
-from .contract.spec import (
+from ..config import DEFAULT_IMAGE_SIZE
+from ..contract.channels import S1_BANDS, S2_PRESETS
+from ..contract.classes import BIGEARTHNET19_NAMES
+from ..contract.errors import ConfigError, SpecError
+from ..contract.spec import (
     CONFIG_FILE,
     ClassSpec,
     ModelSpec,

@@ -1,0 +1,1 @@
+"""Training checkpoints of others, turned into model folders."""
