@@ -112,6 +112,8 @@ class StatusPanel(QWidget):
             action()
 
     def _lay_out(self) -> None:
+        for text in (self.message, self.warnings):
+            text.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.message_row = _row(self.sign, self.message)
         self.warning_row = _row(self.warning_sign, self.warnings)
         texts = QWidget()
@@ -168,14 +170,20 @@ class _GrowingArea(QScrollArea):
         return QSize(0, min(self._height(), _SURE_TEXT_HEIGHT))
 
     def _fit(self) -> None:
+        policies = Qt.ScrollBarPolicy
+        # Qt would take the height that the words need in a narrower place.
+        fits = self._wanted() <= max(self.height(), _SURE_TEXT_HEIGHT)
+        self.setVerticalScrollBarPolicy(
+            policies.ScrollBarAlwaysOff if fits else policies.ScrollBarAsNeeded
+        )
         self.setMaximumHeight(self._height())
         self.updateGeometry()
 
     def _height(self) -> int:
-        layout = self.widget().layout()
-        # The whole width: what fits has no scroll bar.
-        wanted = layout.heightForWidth(max(self.width(), 1))
-        return min(max(wanted, 0), _MOST_TEXT_HEIGHT)
+        return min(self._wanted(), _MOST_TEXT_HEIGHT)
+
+    def _wanted(self) -> int:
+        return max(0, self.widget().layout().heightForWidth(max(self.width(), 1)))
 
 
 def _row(sign: SignLabel, text: QWidget) -> QWidget:

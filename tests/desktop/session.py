@@ -120,6 +120,47 @@ def failed_run(dock, seen: dict) -> None:
     dock.advanced.setCollapsed(True)
 
 
+def small_screen(dock, seen: dict) -> None:
+    """The smallest window and dock, everything unfolded, while it runs and after an error."""
+    iface.mainWindow().setGeometry(0, 0, 1024, 600)
+    dock.advanced.setCollapsed(False)
+    iface.mainWindow().resizeDocks([dock], [100], Qt.Orientation.Horizontal)
+    dock.output.setFilePath("/nowhere at all, but with a long name/tiles.gpkg")
+    press(dock.run_button)
+    settle()
+    picture("small_error")
+    seen["cut_off"] = [*cut_off(dock)]
+    dock.output.setFilePath("")
+    dock.advanced.stride.setValue(6)
+    press(dock.run_button)
+    wait_for(lambda: dock.panel.bar.value() > 20, "tiles")
+    settle()
+    picture("small_running")
+    seen["cut_off"] += cut_off(dock)
+    press(dock.cancel_button)
+    wait_for(lambda: dock.active_run is None, "the end of the cancelled run")
+    dock.advanced.stride.setValue(0)
+    dock.advanced.setCollapsed(True)
+    QgsProject.instance().removeMapLayer(result_layer("incomplete").id())
+    iface.mainWindow().setGeometry(0, 0, 1400, 900)
+    iface.mainWindow().resizeDocks([dock], [400], Qt.Orientation.Horizontal)
+    settle()
+
+
+def cut_off(dock) -> list[str]:
+    """Return what of the dock should be in view and is not."""
+    parts = [dock.run_button, dock.cancel_button, dock.panel.message, dock.output, dock.device]
+    if dock.active_run is not None:
+        parts += [dock.panel.bar, dock.panel.progress]
+    missing = []
+    for part in parts:
+        corner = part.mapTo(dock, part.rect().bottomRight())
+        scrolls = part in (dock.output, dock.device)
+        if corner.x() > dock.width() or (corner.y() > dock.height() and not scrolls):
+            missing.append(f"{part.objectName()} {corner.x()}, {corner.y()}")
+    return missing
+
+
 def values_of(feature: QgsFeature) -> list:
     """Return the status and every probability, None where there is none."""
     names = [field.name() for field in feature.fields() if field.name().startswith("p_")]
@@ -153,6 +194,7 @@ def session() -> dict:
     settle()
     picture("dock")
     seen["dock_width"] = dock.width()
+    small_screen(dock, seen)
     cancelled_run(dock, seen)
     complete_run(dock, seen)
     failed_run(dock, seen)

@@ -84,6 +84,7 @@ def test_dock_from_two_layers_to_a_styled_map(display: str, profiles: Path, tmp_
 def check(seen: dict) -> None:
     assert seen["guessed"] == ["Sentinel-2", "Sentinel-1 VV VH"]
     assert seen["dock_width"] <= 420
+    assert not seen["cut_off"]
     assert seen["tasks_while_running"] == 1
     assert seen["cancel_seconds"] < 2.0
     assert seen["kept"] > 20
@@ -94,7 +95,15 @@ def check(seen: dict) -> None:
     assert seen["active"] == "land cover"
     assert "7 tiles classified, 1 skipped" in seen["message"]
     assert "is not a model folder" in seen["error"]
-    for name in ("dock", "running", "cancelled", "finished", "error"):
+    for name in (
+        "dock",
+        "running",
+        "cancelled",
+        "finished",
+        "error",
+        "small_error",
+        "small_running",
+    ):
         assert (PICTURES / f"{name}.png").stat().st_size > 10_000
 
 

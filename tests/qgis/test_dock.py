@@ -733,16 +733,16 @@ def test_set_up_shows_its_log_and_its_failure(
     dock: ClassifyDock, spin_until, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The real steps with an empty list of packages: the check at the end must then fail."""
-    from mm_qgis_plugin.core.client import runtime
+    from mm_qgis_plugin.core.client import environment
 
     empty = tmp_path / "requirements.txt"
     empty.write_text("", encoding="utf-8")
-    monkeypatch.setattr(runtime, "REQUIREMENTS", empty)
+    monkeypatch.setattr(environment, "REQUIREMENTS", empty)
     dock.set_up_environment()
     assert not dock.run_button.isEnabled()
     spin_until(dock.run_button.isEnabled)
     assert "lacks torch" in say(dock)
-    assert (settings.managed_environment() / "venv").is_dir()
+    assert not (settings.managed_environment() / "venv").exists(), "half-made"
 
 
 def test_crash_of_the_worker_is_explained(dock: ClassifyDock, finish, fake_worker) -> None:
@@ -828,9 +828,7 @@ def test_buttons_and_messages_are_in_view_on_a_small_screen(
         assert not part.visibleRegion().isEmpty(), part.objectName()
 
 
-def test_short_message_is_seen_whole_and_a_long_one_scrolls(
-    dock: ClassifyDock, spin_until
-) -> None:
+def test_short_message_is_seen_whole_and_a_long_one_scrolls(dock: ClassifyDock, spin_until) -> None:
     dock.setFloating(True)
     dock.advanced.setCollapsed(False)
     dock.show()
