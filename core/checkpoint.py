@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
@@ -26,12 +27,13 @@ from .contract.weights import (
     INDEX_FILE,
     SHARD_PATTERN,
     WEIGHTS_FILE,
+    check_weights,
     file_sha256,
     find_weights,
     is_weights_name,
 )
 from .model import MultiModalModel, check_spec
-from .shards import MAX_SHARD_SIZE, check_weights, read_weights, write_weights
+from .shards import MAX_SHARD_SIZE, read_weights, write_weights
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_FILES = [CONFIG_FILE, WEIGHTS_FILE, INDEX_FILE, SHARD_PATTERN]
@@ -112,7 +114,7 @@ def from_pretrained(
         files = find_weights(folder, spec.weights_sha256)
         if verify and spec.weights_sha256:
             check_weights(files, spec.weights_sha256)
-        model = MultiModalModel(config, spec, load_backbones=False)
+        model = _built(config, spec)
     _load_weights(model, read_weights(files), folder)
     return model.to(device).eval()
 
@@ -146,6 +148,17 @@ def _local_folder(folder_or_hub_id: str | Path, revision: str | None) -> Path:
             "network and your access token, or download the folder and choose it.",
             model=hub_id,
         ) from problem
+
+
+def _built(config: Mapping[str, Any], spec: ModelSpec) -> MultiModalModel:
+    """Build the network that a file describes.
+
+    Sizes that torch or transformers cannot build fail in many ways of their own.
+    """
+    try:
+        return MultiModalModel(config, spec, load_backbones=False)
+    except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as e:
+        raise ConfigError(f"its sizes cannot be built ({type(e).__name__}: {e}).") from e
 
 
 @contextmanager

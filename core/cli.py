@@ -21,6 +21,7 @@ from .contract.errors import CancelledError, InternalError, JobError, Multimodal
 from .contract.job import PRECISIONS, ClassifyJob, RasterSource
 from .contract.spec import ModelSpec, default_spec, read_spec
 from .contract.version import version
+from .contract.weights import check_weights, find_weights
 
 EXIT_OK, EXIT_ERROR, EXIT_CANCELLED = 0, 2, 130
 
@@ -145,6 +146,8 @@ def _print_scene(described: Mapping[str, Any]) -> None:
 
 def _inspect_model(options: argparse.Namespace) -> tuple[int, Result]:
     spec = read_spec(options.folder)
+    if spec.weights_sha256:
+        check_weights(find_weights(options.folder, spec.weights_sha256), spec.weights_sha256)
     if not options.json:
         _print_model(spec)
     return EXIT_OK, {"folder": str(options.folder), "spec": spec.to_dict()}

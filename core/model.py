@@ -189,10 +189,18 @@ def _reconciled(config: ModelConfig, spec: ModelSpec | None) -> tuple[ModelConfi
 
 def _as_built(config: ModelConfig, backbone: Dinov3Backbone) -> ModelConfig:
     """Return the configuration with all that rebuilds the RGB branch without files or network."""
+    dinov3, resnet = config.backbones.dinov3, config.backbones.resnet101
     dinov3 = replace(
-        config.backbones.dinov3, config=backbone.architecture(), revision=backbone.revision
-    )
-    return replace(config, backbones=replace(config.backbones, dinov3=dinov3))
+        dinov3, config=backbone.architecture(), revision=backbone.revision,
+        weights=_name_alone(dinov3.weights),
+    )  # fmt: skip
+    resnet = replace(resnet, weights=_name_alone(resnet.weights))
+    return replace(config, backbones=replace(config.backbones, dinov3=dinov3, resnet101=resnet))
+
+
+def _name_alone(path: str | None) -> str | None:
+    """Return the name of a file: folders of the one who trained are nobody else's business."""
+    return None if path is None else Path(path).name
 
 
 def _check_channels(name: str, data: Tensor, channels: tuple[str, ...]) -> None:

@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .contract.errors import ConfigError, ModelFolderError
-from .contract.spec import CONFIG_FILE
 from .contract.weights import INDEX_FILE, WEIGHTS_FILE, WeightFiles, file_sha256
 
 MAX_SHARD_SIZE = "5GB"
@@ -59,26 +58,6 @@ def _shared_out(
             key="max_shard_size",
         ) from problem
     return split.filename_to_tensors
-
-
-def check_weights(files: WeightFiles, sha256: str) -> None:
-    """Compare every file of the weights with its SHA-256.
-
-    Raises:
-        ModelFolderError: names the first file that is another one.
-    """
-    _check_file(files.main, sha256, CONFIG_FILE)
-    for name, digest in files.shards.items():
-        _check_file(files.main.parent / name, digest, INDEX_FILE)
-
-
-def _check_file(path: Path, sha256: str, described_in: str) -> None:
-    if file_sha256(path) != sha256:
-        raise ModelFolderError(
-            f"'{path}' is not the file that {described_in} describes (its SHA-256 differs): it is "
-            "damaged or was exchanged. Copy the whole model folder again from its origin.",
-            path=str(path),
-        )
 
 
 def read_weights(files: WeightFiles) -> dict[str, Tensor]:

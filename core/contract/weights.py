@@ -15,6 +15,7 @@ from .errors import ModelFolderError
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+_DESCRIPTION = "config.json"
 SHARD_PATTERN = "model-*-of-*.safetensors"
 # A name that leads out of the folder, or to a pickle, is none of these.
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
@@ -66,6 +67,34 @@ def file_sha256(path: Path) -> str:
         while piece := stream.read(_CHUNK):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def check_weights(files: WeightFiles, sha256: str) -> None:
+    """Compare every file of the weights with its SHA-256.
+
+    Raises:
+        ModelFolderError: names the first file that is another one.
+    """
+    _check_file(files.main, sha256, _DESCRIPTION)
+    for name, digest in files.shards.items():
+        _check_file(files.main.parent / name, digest, INDEX_FILE)
+
+
+def _check_file(path: Path, sha256: str, described_in: str) -> None:
+    try:
+        found = file_sha256(path)
+    except OSError as problem:
+        raise ModelFolderError(
+            f"'{path}' cannot be read ({problem.strerror}): check its rights, or copy the model "
+            "folder again from its origin.",
+            path=str(path),
+        ) from problem
+    if found != sha256:
+        raise ModelFolderError(
+            f"'{path}' is not the file that {described_in} describes (its SHA-256 differs): it is "
+            "damaged or was exchanged. Copy the whole model folder again from its origin.",
+            path=str(path),
+        )
 
 
 def is_weights_name(name: str) -> bool:

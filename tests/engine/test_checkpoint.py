@@ -248,3 +248,21 @@ def test_a_failed_save_leaves_no_temporary_file(model, folder, monkeypatch):
     with pytest.raises(ModelFolderError, match="No space left"):
         save_model(model, folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        ("config", "patch_size", 0),
+        ("config", "hidden_act", "x"),
+        ("config", "num_register_tokens", -1),
+        ("config", "intermediate_size", -1),
+    ],
+)
+def test_sizes_that_cannot_be_built_are_blamed_on_the_folder(folder, part, key, value):
+    path = folder / CONFIG_FILE
+    config = json.loads(path.read_text())
+    config["backbones"]["dinov3"][part][key] = value
+    path.write_text(json.dumps(config))
+    with pytest.raises(ModelFolderError, match=r"config\.json in .* does not describe a model"):
+        load_model(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -197,3 +198,17 @@ def test_ctrl_c_keeps_finished_tiles(large_job: ClassifyJob) -> None:
     assert summary["classified"] < 529
     done = run(*arguments, "--json")
     assert last_json(done)["classified"] == 529
+
+
+def test_inspect_model_looks_at_the_weights(job: ClassifyJob, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(job.model, folder)
+    assert run("inspect", "model", str(folder)).returncode == 0
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    damaged = run("inspect", "model", str(folder))
+    weights.unlink()
+    missing = run("inspect", "model", str(folder))
+    assert (damaged.returncode, missing.returncode) == (2, 2)
+    assert "SHA-256 differs" in damaged.stderr
+    assert "has no model.safetensors" in missing.stderr
