@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -118,11 +119,23 @@ def extent_wkt(
     crs: QgsCoordinateReferenceSystem,
     target: QgsCoordinateReferenceSystem,
     context: QgsCoordinateTransformContext,
+    within: QgsRectangle | None = None,
 ) -> str:
-    """Return a rectangle as a polygon in ``target``; its edges keep their course."""
+    """Return a rectangle as a polygon in ``target``; its edges keep their course.
+
+    ``within`` is the extent of the scene, in ``target``: half the world, which no projection
+    of a scene can show, is cut down to it first.
+    """
     if extent.isEmpty():
         raise JobError(tr("The extent is empty: choose one with an area."))
-    return _placed(QgsGeometry.fromRect(extent), crs, target, context).asWkt(17)
+    area = QgsGeometry.fromRect(extent)
+    if within is not None and crs != target and crs.isValid() and target.isValid():
+        # A little more than the scene: its edges are curves in the other CRS.
+        room = QgsGeometry.fromRect(within.buffered(0.05 * (within.width() + within.height())))
+        area = area.intersection(_placed(room, target, crs, context))
+        if area.isEmpty():
+            raise JobError(tr("The extent does not meet the scene: choose one inside it."))
+    return _placed(area, crs, target, context).asWkt(17)
 
 
 def polygons_wkt(
@@ -171,12 +184,23 @@ def _placed(
     try:
         placed.transform(QgsCoordinateTransform(crs, target, context))
     except QgsCsException as problem:
-        raise CrsError(
-            tr(
-                "The area cannot be reprojected from {} to {}: choose an area near the scene."
-            ).format(crs.authid(), target.authid())
-        ) from problem
+        raise _not_placed(crs, target) from problem
+    box = placed.boundingBox()
+    sides = (box.xMinimum(), box.xMaximum(), box.yMinimum(), box.yMaximum())
+    if placed.isEmpty() or not all(map(math.isfinite, sides)):
+        raise _not_placed(crs, target)
     return placed
+
+
+def _not_placed(
+    crs: QgsCoordinateReferenceSystem, target: QgsCoordinateReferenceSystem
+) -> CrsError:
+    return CrsError(
+        tr(
+            "The area cannot be reprojected from {} to {}: choose an area near the scene, and "
+            "check that its CRS is the right one."
+        ).format(crs.authid(), target.authid())
+    )
 
 
 def guess_sensor(layer: QgsRasterLayer) -> str | None:

@@ -21,7 +21,7 @@ from ..about import tr
 from ..bands import band_map
 from ..core.contract.errors import JobError, SourceError
 from ..core.contract.job import ClassifyJob, RasterSource
-from ..layers import crs_of_path, path_source, polygons_wkt, raster_source
+from ..layers import crs_of_path, extent_wkt, path_source, polygons_wkt, raster_source
 from . import parameters as names
 from .destination import Place, check_sink, sink_place
 
@@ -127,12 +127,15 @@ class JobReader:
     def _extent(self, job: ClassifyJob) -> str | None:
         if not self._values.get(names.EXTENT):
             return None
-        geometry = self._algorithm.parameterAsExtentGeometry(
-            self._values, names.EXTENT, self._context, self._target_crs(job)
+        algorithm, values, context = self._algorithm, self._values, self._context
+        layers = self._layers(names.S2)
+        return extent_wkt(
+            algorithm.parameterAsExtent(values, names.EXTENT, context),
+            algorithm.parameterAsExtentCrs(values, names.EXTENT, context),
+            self._target_crs(job),
+            context.transformContext(),
+            within=layers[0].extent() if len(layers) == 1 and len(job.s2) == 1 else None,
         )
-        if geometry.isEmpty():
-            raise JobError(tr("The extent is empty: choose one with an area, or leave it out."))
-        return geometry.asWkt(17)
 
     def _aoi(self, job: ClassifyJob) -> str | None:
         if not self._values.get(names.AOI):

@@ -198,6 +198,17 @@ def areas(qgis_app) -> QgsVectorLayer:
     return layer
 
 
+def test_an_extent_of_the_whole_world_is_the_whole_scene(parameters: dict) -> None:
+    result = run(parameters, EXTENT="-180,180,-90,90 [EPSG:4326]")
+    assert len(tile_ids(result["OUTPUT"])) == TILES
+
+
+@pytest.mark.parametrize("extent", ["0,1,0,1 [EPSG:4326]", "1e9,2e9,1e9,2e9 [EPSG:3857]"])
+def test_an_extent_elsewhere_is_refused_in_words(parameters: dict, extent: str) -> None:
+    with pytest.raises(QgsProcessingException, match="does not meet the scene"):
+        run(parameters, EXTENT=extent)
+
+
 def test_polygons_select_tiles_and_honour_the_selection(
     parameters: dict, areas: QgsVectorLayer
 ) -> None:
@@ -403,6 +414,8 @@ def bad_input(tmp_path: Path, s2_path: str, s1_path: str, model_folder: str) -> 
         "layer name in a file name": lambda: {"OUTPUT": str(tmp_path / "a.gpkg|layername=b")},
         "no S1": lambda: {"S1": None},
         "bad stride": lambda: {"STRIDE": 0},
+        "broken stride": lambda: {"STRIDE": 1.5},
+        "endless stride": lambda: {"STRIDE": 99999999999},
         "bad band map": lambda: {"S2_BANDS": "B02:1"},
         "area elsewhere": lambda: {"EXTENT": "0,100,0,100 [EPSG:32633]"},
         "no worker": lambda: {},
@@ -436,6 +449,8 @@ def without_crs(source: str, folder: Path) -> str:
         ("layer name in a file name", "is not a file name"),
         ("no S1", "No Sentinel-1 raster was given"),
         ("bad stride", "STRIDE|stride|Stride"),
+        ("broken stride", "whole pixels, not 1.5"),
+        ("endless stride", "stride must be 1 to 100000 pixels"),
         ("bad band map", "write channel=band number"),
         ("area elsewhere", "area|extent|tile"),
         ("no worker", "No Python with torch.*Set up worker environment"),
