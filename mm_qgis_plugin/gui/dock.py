@@ -214,15 +214,17 @@ class ClassifyDock(QgsDockWidget):
             self._tell_error(_without_journal(problem) if run.is_temporary else problem, run.path)
             return
         if summary.state == "complete":
-            text = repeat_text(summary) if run.was_complete else summary_text(summary)
-            kind, short = status.SUCCESS, counts_text(summary)
+            kind = status.SUCCESS
+            text, short = summary_text(summary), counts_text(summary)
+            if run.was_complete:
+                text, short = repeat_text(summary), tr("Complete already: nothing was computed")
         else:
             finished = summary.classified + summary.skipped
             text = tr("Stopped. {} of {} are kept; the same run again goes on from there.")
             text = text.format(finished, tiles_text(summary.tiles))
             kind, short = status.WARNING, tr("Stopped; finished tiles are kept")
         if run.lost_project:
-            text = f"{text} {_whereabouts(run)}"
+            text = f"{text} {_whereabouts(run, summary)}"
         self._tell_end(kind, short, text)
 
     def _present(self, layer: QgsVectorLayer | None) -> None:
@@ -380,14 +382,14 @@ class _Scrolling(QScrollArea):
         self.setMinimumWidth(self.widget().minimumSizeHint().width() + bar)
 
 
-def _whereabouts(run: Run) -> str:
+def _whereabouts(run: Run, summary: RunSummary) -> str:
     """Return where the result is of a run whose project was closed."""
-    if run.is_temporary:
-        return tr(
-            "The project was closed meanwhile: the same run again, with the same rasters, shows "
-            "the result at once."
-        )
-    return tr("The project was closed meanwhile: the result is in '{}'.").format(run.path)
+    closed = tr("The project was closed meanwhile")
+    if not run.is_temporary:
+        return closed + tr(": the result is in '{}'.").format(run.path)
+    if summary.state == "complete":
+        return closed + tr(": the same run again, on the same rasters, shows the result at once.")
+    return closed + "."
 
 
 def _without_journal(problem: MultimodalError) -> MultimodalError:

@@ -46,6 +46,7 @@ class Run(QObject):
         self.layer: QgsVectorLayer | None = None
         self.was_complete = False
         self.lost_project = False
+        self._is_started = False
         self._rows_seen = False
         self._layers = ResultLayers(spec, title, self)
         self._task = ClassifyTask(job)
@@ -57,6 +58,7 @@ class Run(QObject):
         QgsProject.instance().cleared.connect(self._on_project_gone)
         QgsProject.instance().readProject.connect(self._on_project_read)
         self._layers.hold(self.path)
+        self._is_started = True
         QgsApplication.taskManager().addTask(self._task)
 
     def cancel(self) -> None:
@@ -68,7 +70,8 @@ class Run(QObject):
         self._task.message.disconnect(self._on_message)
         self._task.ended.disconnect(self._on_ended)
         self._task.cancel()
-        self._task.waitForFinished(_WAIT_MILLISECONDS)
+        if self._is_started:
+            self._task.waitForFinished(_WAIT_MILLISECONDS)
         self._let_go_of_project()
         self._layers.remove_preview()
         self._layers.give_back()

@@ -398,7 +398,24 @@ def test_result_does_not_follow_into_another_project(
     assert not QgsProject.instance().mapLayers()
     assert not QgsProject.instance().isDirty()
     assert "project was closed meanwhile" in say(dock)
-    assert ("shows the result at once" if temporary else str(path)) in say(dock)
+    assert "goes on from there" in say(dock)
+    assert (str(path) in say(dock)) != temporary
+
+
+def test_temporary_result_of_a_closed_project_is_a_run_away(
+    dock: ClassifyDock, finish, s2_path: str, s1_path: str
+) -> None:
+    dock.run_button.click()
+    QgsProject.instance().clear()
+    finish(dock)
+    assert "shows the result at once" in say(dock)
+    assert not QgsProject.instance().mapLayers()
+    rasters = [QgsRasterLayer(s1_path, "radar"), QgsRasterLayer(s2_path, "optical")]
+    QgsProject.instance().addMapLayers(rasters)
+    dock.run_button.click()
+    finish(dock)
+    assert "nothing was computed" in say(dock)
+    assert layers_named("Classified optical")[0].featureCount() == TILES
 
 
 def test_preview_survives_a_revert_and_leaves_no_ghost(
