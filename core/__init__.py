@@ -15,6 +15,7 @@ _EXPORTS = {
     "ClassifyJob": ".contract.job",
     "MultimodalError": ".contract.errors",
     "classify": ".pipeline",
+    "export_onnx": ".onnx_export",
     "import_checkpoint": ".importing.importer",
     "load_model": ".checkpoint",
     "save_model": ".checkpoint",

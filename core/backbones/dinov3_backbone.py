@@ -60,6 +60,10 @@ class Dinov3Backbone(Freezable):
         architecture: PretrainedConfig = self.model.config
         self.prefix_tokens = 1 + getattr(architecture, "num_register_tokens", 0)
         self.output_dim = _width(architecture) * (2 if self.with_mean else 1)
+        if hasattr(self.model, "embeddings"):
+            # It belongs to the pretraining. Nothing here uses it, and DDP waits in vain for the
+            # gradient of what is not used.
+            self.model.embeddings.mask_token.requires_grad_(False)
         if config.freeze:
             self.freeze()
 

@@ -30,6 +30,7 @@ ARROWS = {
     "model": {"contract", "config", "backbones", "fusion", "classifier", "modality_dropout"},
     "shards": {"contract"},
     "checkpoint": {"contract", "config", "model", "shards"},
+    "onnx_export": {"contract", "model"},
     "importing": {"contract", "config", "backbones", "model", "checkpoint"},
     "inference": {"contract", "model", "torchvision_guard"},
     "pipeline": {"contract", "scene", "model", "checkpoint", "predictions", "inference"},
