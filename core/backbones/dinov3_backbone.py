@@ -59,22 +59,34 @@ class Dinov3Backbone(Freezable):
         self.model.train(self.training)  # a loaded one comes in eval mode, a new one does not
         architecture: PretrainedConfig = self.model.config
         self.prefix_tokens = 1 + getattr(architecture, "num_register_tokens", 0)
+        self.smallest = _smallest(architecture)
         self.output_dim = _width(architecture) * (2 if self.with_mean else 1)
-        if hasattr(self.model, "embeddings"):
-            # It belongs to the pretraining. Nothing here uses it, and DDP waits in vain for the
-            # gradient of what is not used.
-            self.model.embeddings.mask_token.requires_grad_(False)
+        for name, parameter in self.model.named_parameters():
+            if name.endswith("mask_token"):
+                # It belongs to the pretraining. Nothing here uses it, and DDP waits in vain for
+                # the gradient of what is not used.
+                parameter.requires_grad_(False)
         if config.freeze:
             self.freeze()
 
     def forward(self, rgb: Tensor) -> Tensor:
         """Embed RGB (B, 3, H, W), z-scored by the spec, into (B, output_dim)."""
         with self.gradients():
-            output = self.model(pixel_values=self.rgb_input(rgb))
+            pixels = self.rgb_input(rgb)
+            self._check_size(*pixels.shape[-2:])
+            output = self.model(pixel_values=pixels)
             if not self.with_mean:
                 return output.pooler_output
             patches = output.last_hidden_state[:, self.prefix_tokens :]  # (B, patches, width)
             return torch.cat((output.pooler_output, patches.mean(dim=1)), dim=1)
+
+    def _check_size(self, height: int, width: int) -> None:
+        if min(height, width) < self.smallest:
+            raise ConfigError(
+                f"This DINOv3 needs tiles of at least {self.smallest} x {self.smallest} pixels, "
+                f"not {height} x {width}: set '{_KEY}.input_size'.",
+                key=f"{_KEY}.input_size",
+            )
 
     def architecture(self) -> dict[str, Any]:
         """Return every field that rebuilds this network without files or a network."""
@@ -190,6 +202,13 @@ def _check_sizes(architecture: PretrainedConfig) -> None:
             f"'num_attention_heads' ({heads}): rotary position coding takes fours.",
             key=f"{_KEY}.config.hidden_size",
         )
+
+
+def _smallest(architecture: PretrainedConfig) -> int:
+    """Return the side of the smallest image: a patch, or a pixel after all of ConvNeXt's steps."""
+    if architecture.model_type == CONVNEXT:
+        return 2 ** (len(architecture.hidden_sizes) + 1)
+    return int(architecture.patch_size)
 
 
 def _width(architecture: PretrainedConfig) -> int:

@@ -56,4 +56,7 @@ class RgbInput(nn.Module):
         if self.size is None or rgb.shape[-2:] == (self.size, self.size):
             return rgb
         size = (self.size, self.size)
-        return interpolate(rgb, size, mode="bilinear", align_corners=False, antialias=True)
+        # The CPU has no antialiasing in half precisions.
+        exact = rgb if rgb.dtype is torch.float64 else rgb.float()
+        resized = interpolate(exact, size, mode="bilinear", align_corners=False, antialias=True)
+        return resized.to(rgb.dtype)
