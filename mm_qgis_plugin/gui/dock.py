@@ -7,21 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from qgis.core import Qgis, QgsApplication, QgsMessageLog, QgsVectorLayer
-from qgis.gui import QgisInterface, QgsDockWidget, QgsMessageBarItem
-from qgis.PyQt import sip
-from qgis.PyQt.QtCore import QEvent, QObject, Qt
+from qgis.gui import QgisInterface, QgsDockWidget
 from qgis.PyQt.QtGui import QHideEvent
 from qgis.PyQt.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QFrame,
     QGroupBox,
     QHBoxLayout,
     QLineEdit,
     QPushButton,
-    QScrollArea,
     QSpinBox,
-    QStyle,
     QVBoxLayout,
     QWidget,
 )
@@ -32,23 +27,23 @@ from ..core.contract.errors import CancelledError, MultimodalError, RuntimeMissi
 from ..core.contract.job import ClassifyJob
 from ..core.contract.result import RunSummary
 from ..core.contract.target import check_output
-from ..progress_text import counts_text, repeat_text, summary_text, tiles_text
 from ..task import EnvironmentTask, as_error
 from . import status_panel as status
 from .advanced_box import AdvancedBox
 from .area_widget import AreaWidget
+from .device_combo import device_combo
 from .held_layers import clean_leftovers, layers_of
 from .model_widget import ModelWidget
 from .output_widget import OutputWidget
+from .own_message import OwnMessage
 from .rasters_widget import SENSORS, RasterPair
 from .run import Run
+from .run_end import end_of, problem_of
 from .status_panel import StatusPanel
-from .widgets import ask, choice, form, name_children
+from .widgets import Scrolling, ask, form, name_children
 
 _LATER = "later.gpkg"
 _WAIT_MILLISECONDS = 3000
-_BAR_LENGTH = 50
-_BAR_SECONDS = 15
 
 
 class ClassifyDock(QgsDockWidget):
@@ -62,13 +57,13 @@ class ClassifyDock(QgsDockWidget):
         self.active_run: Run | None = None
         self.confirm: Callable[[str], bool] = lambda question: ask(self, question)
         self._replaceable: Path | None = None
-        self._bar_item: QgsMessageBarItem | None = None
+        self._bar = OwnMessage(lambda: self._iface.messageBar())
         self._set_up_task: EnvironmentTask | None = None
         self.rasters = RasterPair()
         self.model = ModelWidget()
         self.output = OutputWidget()
         self.area = AreaWidget(iface.mapCanvas())
-        self.device = _device_combo()
+        self.device = device_combo()
         self.advanced = AdvancedBox()
         self.panel = StatusPanel()
         self.run_button = QPushButton(icon("run"), tr("Run"))
@@ -114,7 +109,7 @@ class ClassifyDock(QgsDockWidget):
             self._set_up_task.line.disconnect(self.panel.add_log)
             self._set_up_task.cancel()
             self._set_up_task.waitForFinished(_WAIT_MILLISECONDS)
-        self._clear_bar()
+        self._bar.clear()
         self.area.shut_down()
         self.rasters.disconnect()
 
@@ -144,7 +139,7 @@ class ClassifyDock(QgsDockWidget):
         run.progress.connect(self.panel.set_progress)
         run.warning.connect(self.panel.warn)
         run.ended.connect(self._on_ended)
-        self._clear_bar()
+        self._bar.clear()
         self.panel.start(tr("Starting the worker; the first time takes some seconds."))
         self._set_busy(True)
         run.start()
@@ -210,22 +205,10 @@ class ClassifyDock(QgsDockWidget):
     def _tell_run(
         self, run: Run, summary: RunSummary | None, problem: MultimodalError | None
     ) -> None:
-        if problem is not None:
-            self._tell_error(_without_journal(problem) if run.is_temporary else problem, run.path)
-            return
-        if summary.state == "complete":
-            kind = status.SUCCESS
-            text, short = summary_text(summary), counts_text(summary)
-            if run.was_complete:
-                text, short = repeat_text(summary), tr("Complete already: nothing was computed")
+        if problem is None:
+            self._tell_end(*end_of(run, summary))
         else:
-            finished = summary.classified + summary.skipped
-            text = tr("Stopped. {} of {} are kept; the same run again goes on from there.")
-            text = text.format(finished, tiles_text(summary.tiles))
-            kind, short = status.WARNING, tr("Stopped; finished tiles are kept")
-        if run.lost_project:
-            text = f"{text} {_whereabouts(run, summary)}"
-        self._tell_end(kind, short, text)
+            self._tell_error(problem_of(run, problem), run.path)
 
     def _present(self, layer: QgsVectorLayer | None) -> None:
         """Switch map tips on, which QGIS shows for the active layer alone."""
@@ -252,7 +235,7 @@ class ClassifyDock(QgsDockWidget):
     def _tell_end(self, kind: str, short: str, text: str) -> None:
         self.panel.say(kind, text)
         level = Qgis.MessageLevel.Success if kind == status.SUCCESS else Qgis.MessageLevel.Warning
-        self._push(short, level)
+        self._bar.push(short, level)
         QgsMessageLog.logMessage(text, LOG_TAG, Qgis.MessageLevel.Info)
 
     def _tell_error(self, problem: MultimodalError, path: Path | None = None) -> None:
@@ -260,23 +243,9 @@ class ClassifyDock(QgsDockWidget):
         kind = status.WARNING if cancelled else status.ERROR
         self.panel.say(kind, problem.message, *self._remedy(problem, path))
         level = Qgis.MessageLevel.Warning if cancelled else Qgis.MessageLevel.Critical
-        self._push(_beginning(problem.message), level, problem.message)
+        self._bar.push(problem.message, level)
         details = str(problem.details.get("traceback", ""))
         QgsMessageLog.logMessage(f"{problem.message}\n{details}".strip(), LOG_TAG, level)
-
-    def _push(self, text: str, level: Qgis.MessageLevel, more: str = "") -> None:
-        self._clear_bar()
-        # An empty text would still get a "Show more" button.
-        texts = (text, more) if more and more != text else (text,)
-        bar = self._iface.messageBar()
-        bar.pushMessage(LOG_TAG, *texts, level, _BAR_SECONDS)
-        self._bar_item = bar.currentItem()
-
-    def _clear_bar(self) -> None:
-        """Take our last message off the bar of QGIS: it is about an earlier run."""
-        item, self._bar_item = self._bar_item, None
-        if item is not None and not sip.isdeleted(item):
-            self._iface.messageBar().popWidget(item)
 
     def _remedy(self, problem: MultimodalError, path: Path | None) -> tuple:
         self._replaceable = None
@@ -342,7 +311,7 @@ class ClassifyDock(QgsDockWidget):
         halves = QVBoxLayout(whole)
         halves.setContentsMargins(0, 0, 0, 0)
         halves.setSpacing(0)
-        scroll = _Scrolling(body)
+        scroll = Scrolling(body)
         scroll.setObjectName("multimodal_scroll")
         halves.addWidget(scroll, 1)
         halves.addWidget(foot)
@@ -357,65 +326,3 @@ class ClassifyDock(QgsDockWidget):
         row.addWidget(self.run_button, 1)
         row.addWidget(self.cancel_button, 1)
         return row
-
-
-class _Scrolling(QScrollArea):
-    """Scrolls up and down, and is never narrower than what is in it."""
-
-    def __init__(self, body: QWidget) -> None:
-        super().__init__()
-        self.setWidgetResizable(True)
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setWidget(body)
-        body.installEventFilter(self)
-        self._fit()
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Called by Qt: the body gets wider when a group unfolds."""
-        if event.type() == QEvent.Type.LayoutRequest:
-            self._fit()
-        return super().eventFilter(watched, event)
-
-    def _fit(self) -> None:
-        bar = self.style().pixelMetric(QStyle.PixelMetric.PM_ScrollBarExtent)
-        self.setMinimumWidth(self.widget().minimumSizeHint().width() + bar)
-
-
-def _whereabouts(run: Run, summary: RunSummary) -> str:
-    """Return where the result is of a run whose project was closed."""
-    closed = tr("The project was closed meanwhile")
-    if not run.is_temporary:
-        return closed + tr(": the result is in '{}'.").format(run.path)
-    if summary.state == "complete":
-        return closed + tr(": the same run again, on the same rasters, shows the result at once.")
-    return closed + "."
-
-
-def _without_journal(problem: MultimodalError) -> MultimodalError:
-    """Return a cancel without the file that it names: a temporary run has none for the user."""
-    if isinstance(problem, CancelledError) and "output" in problem.details:
-        return CancelledError(
-            tr("Cancelled. Finished tiles are kept; the same run again goes on from there.")
-        )
-    return problem
-
-
-def _beginning(text: str) -> str:
-    """Return the first words: the message bar cuts longer texts off without a sign."""
-    line = text.splitlines()[0]
-    return line if len(line) <= _BAR_LENGTH else line[:_BAR_LENGTH].rsplit(" ", 1)[0] + " ..."
-
-
-def _device_combo():
-    combo = choice(
-        (
-            (tr("Automatic"), "auto"),
-            (tr("NVIDIA GPU (CUDA)"), "cuda"),
-            (tr("Apple GPU (MPS)"), "mps"),
-            (tr("CPU"), "cpu"),
-        )
-    )
-    combo.setCurrentIndex(max(0, combo.findData(settings.value(settings.DEVICE, "auto"))))
-    combo.setToolTip(tr("Automatic takes a GPU where there is one, else the CPU"))
-    return combo

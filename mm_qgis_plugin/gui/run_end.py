@@ -1,0 +1,50 @@
+"""How a run ended, in words."""
+
+from __future__ import annotations
+
+from ..about import tr
+from ..core.contract.errors import CancelledError, MultimodalError
+from ..core.contract.result import RunSummary
+from ..progress_text import counts_text, repeat_text, summary_text, tiles_text
+from . import status_panel as status
+from .run import Run
+
+
+def end_of(run: Run, summary: RunSummary) -> tuple[str, str, str]:
+    """Return the kind of the end, a few words for the message bar, and the whole text."""
+    complete = summary.state == "complete"
+    if complete:
+        kind = status.SUCCESS
+        text, short = summary_text(summary), counts_text(summary)
+        if run.was_complete:
+            text, short = repeat_text(summary), tr("Complete already: nothing was computed")
+    else:
+        finished = summary.classified + summary.skipped
+        text = tr("Stopped. {} of {} are kept; the same run again goes on from there.")
+        text = text.format(finished, tiles_text(summary.tiles))
+        kind, short = status.WARNING, tr("Stopped; finished tiles are kept")
+    if run.lost_project:
+        text = f"{text} {whereabouts(run, complete=summary.state == 'complete')}"
+    return kind, short, text
+
+
+def whereabouts(run: Run, *, complete: bool) -> str:
+    """Return where the result is of a run whose project was closed."""
+    closed = tr("The project was closed meanwhile")
+    if not run.is_temporary:
+        return closed + tr(": the result is in '{}'.").format(run.path)
+    if complete:
+        return closed + tr(": the same run again, on the same rasters, shows the result at once.")
+    return closed + "."
+
+
+def problem_of(run: Run, problem: MultimodalError) -> MultimodalError:
+    """Return what went wrong, with what a user of the dock wants to know of a cancel."""
+    if not isinstance(problem, CancelledError):
+        return problem
+    text = problem.message
+    if run.is_temporary:  # The journal is nobody's file.
+        text = tr("Cancelled. Finished tiles are kept; the same run again goes on from there.")
+    if run.lost_project and run.path.exists():
+        text = f"{text} {whereabouts(run, complete=False)}"
+    return CancelledError(text)
