@@ -22,10 +22,10 @@ from .contract.spec import ModelSpec, config_digest, read_spec
 from .contract.target import check_output
 from .contract.version import version
 from .inference import (
-    PRECISION,
     FloatArray,
     Predictor,
     choose_device,
+    choose_precision,
     default_batch_size,
     describe_device,
 )
@@ -82,6 +82,7 @@ class _Run:
     models: ModelCache
     started: float = field(default_factory=time.monotonic)
     device: str = ""
+    precision: str = ""
     done_now: int = 0
 
     def run(self) -> RunSummary:
@@ -92,6 +93,7 @@ class _Run:
         check_output(self.job)
         device = choose_device(self.job.device)
         self.device = describe_device(device)
+        self.precision = choose_precision(self.job.precision, device)
         with open_scene(self.job.s2, self.job.s1, spec, stride=self.job.stride) as scene:
             for warning in scene.warnings:
                 self.emit(Log("warning", warning))
@@ -99,7 +101,7 @@ class _Run:
             held = held_state(self.job.output, self.job.overwrite)
             todo = [tile for tile in tiles if held is None or tile.tile_id not in held.finished]
             size = min(self.job.batch_size or default_batch_size(device), max(len(todo), 1))
-            self.emit(Plan(len(tiles), len(todo), scene.crs_wkt, self.device, PRECISION, size))
+            self.emit(Plan(len(tiles), len(todo), scene.crs_wkt, self.device, self.precision, size))
             if held is not None and held.state == "complete" and not todo:
                 return self._summary(scene, tiles, held, held.state)
             predictor = self._predictor(device, size) if todo else None
@@ -110,7 +112,8 @@ class _Run:
         if self.is_cancelled():
             return None
         self.emit(Phase("model", "Loading the model"))
-        return Predictor(self.models.get(self.job.model, device), device, size, self._tell_shrink)
+        model = self.models.get(self.job.model, device)
+        return Predictor(model, device, size, self._tell_shrink, self.precision)
 
     def _write(
         self, scene: Scene, tiles: Sequence[Tile], todo: Sequence[Tile],
@@ -119,7 +122,7 @@ class _Run:
         if todo and self.is_cancelled() and self.job.overwrite and Path(self.job.output).exists():
             raise CancelledError("Cancelled before the first tile; the existing file is unchanged.")
         run = {
-            "device": self.device, "precision": PRECISION, "versions": _versions(),
+            "device": self.device, "precision": self.precision, "versions": _versions(),
             "parameters": _shown(self.job),
         }  # fmt: skip
         journal = Journal.open(
@@ -174,8 +177,9 @@ class _Run:
         seconds = time.monotonic() - self.started
         return RunSummary(
             output=self.job.output, tiles=len(tiles), classified=held.classified,
-            skipped=sum(held.skipped_reasons.values()), device=self.device, precision=PRECISION,
-            seconds=seconds, tiles_per_second=self.done_now / seconds if seconds > 0 else 0.0,
+            skipped=sum(held.skipped_reasons.values()), device=self.device,
+            precision=self.precision, seconds=seconds,
+            tiles_per_second=self.done_now / seconds if seconds > 0 else 0.0,
             state=state, skipped_reasons=dict(held.skipped_reasons), warnings=scene.warnings,
         )  # fmt: skip
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..config import Dinov3Config
 from ..contract.errors import ConfigError
@@ -61,11 +61,7 @@ class Dinov3Backbone(Freezable):
         self.prefix_tokens = 1 + getattr(architecture, "num_register_tokens", 0)
         self.smallest = _smallest(architecture)
         self.output_dim = _width(architecture) * (2 if self.with_mean else 1)
-        for name, parameter in self.model.named_parameters():
-            if name.endswith("mask_token"):
-                # It belongs to the pretraining. Nothing here uses it, and DDP waits in vain for
-                # the gradient of what is not used.
-                parameter.requires_grad_(False)
+        _still_mask_token(self.model)
         if config.freeze:
             self.freeze()
 
@@ -108,6 +104,18 @@ def _built(config: Dinov3Config, *, pretrained: bool) -> tuple[PreTrainedModel, 
     network = _network(architecture)
     model = load_local(config, architecture, network) if pretrained else network(architecture)
     return model, config.revision
+
+
+def _still_mask_token(model: PreTrainedModel) -> None:
+    """Make a buffer of the token that only the pretraining learnt; its name in files stays.
+
+    Nothing here uses it, and DDP waits in vain for the gradient of what is not used.
+    """
+    for module in model.modules():
+        token = getattr(module, "mask_token", None)
+        if isinstance(token, nn.Parameter):
+            del module.mask_token
+            module.register_buffer("mask_token", token.detach())
 
 
 def _network(architecture: PretrainedConfig) -> type[PreTrainedModel]:

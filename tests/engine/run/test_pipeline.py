@@ -28,7 +28,7 @@ from multimodal.contract.errors import (
 from multimodal.contract.job import ClassifyJob, RasterSource
 from multimodal.contract.messages import Log, Message, Phase, Plan, Progress, Rows
 from multimodal.contract.spec import default_spec
-from multimodal.inference import Predictor, choose_device, to_probabilities
+from multimodal.inference import Predictor, choose_device, choose_precision, to_probabilities
 from multimodal.pipeline import NOT_FINITE, ModelCache, classify, to_rows
 from multimodal.scene import open_scene
 
@@ -265,10 +265,26 @@ def test_not_even_one_tile_fits(sample_model: str) -> None:
         predictor.probabilities(*arrays)
 
 
-def test_fp32_means_fp32_on_a_gpu_too(sample_model: str) -> None:
-    Predictor(from_pretrained(sample_model), torch.device("cpu"), 1)
-    assert not torch.backends.cudnn.allow_tf32
-    assert not torch.backends.cuda.matmul.allow_tf32
+@pytest.mark.parametrize("precision", ["tf32", "fp32"])
+def test_a_precision_is_what_it_says(sample_model: str, precision: str) -> None:
+    model = from_pretrained(sample_model)
+    Predictor(model, torch.device("cpu"), 1, precision=precision)
+    assert torch.backends.cudnn.allow_tf32 == (precision == "tf32")
+    assert torch.backends.cuda.matmul.allow_tf32 == (precision == "tf32")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device", "generation", "chosen"),
+    [
+        ("auto", "cuda", 8, "tf32"), ("exact", "cuda", 8, "fp32"), ("auto", "cuda", 7, "fp32"),
+        ("auto", "cpu", 0, "fp32"), ("exact", "cpu", 0, "fp32"),
+    ],
+)  # fmt: skip
+def test_the_precision_of_a_device(
+    monkeypatch: pytest.MonkeyPatch, wanted: str, device: str, generation: int, chosen: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (generation, 0))
+    assert choose_precision(wanted, torch.device(device)) == chosen
 
 
 def test_multiclass_and_temperature() -> None:
