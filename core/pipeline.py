@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,6 +75,22 @@ def classify(
     return _Run(job, emit, is_cancelled, models or ModelCache()).run()
 
 
+def inspect(job: ClassifyJob) -> dict[str, Any]:
+    """Return what is understood of a job's scene, as plain values for JSON; writes nothing.
+
+    Raises:
+        MultimodalError: the scene is refused, or needs a decision of the user.
+    """
+    with _open(job, read_spec(job.model)) as scene:
+        return scene.describe(job.extent_wkt, job.aoi_wkt, job.min_valid)
+
+
+def _open(job: ClassifyJob, spec: ModelSpec) -> Scene:
+    return open_scene(
+        job.s2, job.s1, spec, stride=job.stride, mask=job.mask, options=job.options
+    )
+
+
 @dataclass
 class _Run:
     job: ClassifyJob
@@ -94,7 +111,7 @@ class _Run:
         device = choose_device(self.job.device)
         self.device = describe_device(device)
         self.precision = choose_precision(self.job.precision, device)
-        with open_scene(self.job.s2, self.job.s1, spec, stride=self.job.stride) as scene:
+        with _open(self.job, spec) as scene:
             for warning in scene.warnings:
                 self.emit(Log("warning", warning))
             tiles = scene.select(self.job.extent_wkt, self.job.aoi_wkt)
@@ -228,6 +245,7 @@ def _versions() -> dict[str, str]:
 def _shown(job: ClassifyJob) -> dict[str, object]:
     """Return the job for the record, without credentials."""
     shown = job.to_dict()
-    for source in (*shown["s2"], *shown["s1"]):
+    masks = [shown["mask"]] if shown["mask"] else []
+    for source in (*shown["s2"], *shown["s1"], *masks):
         source["path"] = without_credentials(source["path"])
     return shown

@@ -19,6 +19,8 @@ from .contract.messages import (
     Failed,
     Finished,
     Hello,
+    Inspect,
+    Inspected,
     Message,
     Shutdown,
     decode,
@@ -51,7 +53,7 @@ class _Server:
         self._output = output
         self._models = models
         self._lock = threading.Lock()
-        self._jobs: queue.Queue[tuple[str, Classify] | None] = queue.Queue()
+        self._jobs: queue.Queue[tuple[str, Classify | Inspect] | None] = queue.Queue()
         self._cancelled: set[str] = set()
         self._closing = threading.Event()
 
@@ -81,7 +83,7 @@ class _Server:
             except MultimodalError as problem:
                 self.send(Failed(ProtocolError(problem.message)))
                 continue
-            if isinstance(message, Classify):
+            if isinstance(message, (Classify, Inspect)):
                 self._jobs.put((job, message))
             elif isinstance(message, Cancel):
                 self._cancelled.add(job)
@@ -95,11 +97,13 @@ class _Server:
             self.send(self._run(job, order), job)
             self._cancelled.discard(job)
 
-    def _run(self, job: str, order: Classify) -> Message:
-        from .pipeline import ModelCache, classify
+    def _run(self, job: str, order: Classify | Inspect) -> Message:
+        from .pipeline import ModelCache, classify, inspect
 
         assert isinstance(self._models, ModelCache)
         try:
+            if isinstance(order, Inspect):
+                return Inspected(inspect(order.job))
             summary = classify(
                 order.job,
                 lambda message: self.send(message, job),

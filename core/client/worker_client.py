@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from ..contract.errors import (
     CancelledError,
@@ -21,6 +22,8 @@ from ..contract.messages import (
     Failed,
     Finished,
     Hello,
+    Inspect,
+    Inspected,
     Message,
 )
 from ..contract.result import RunSummary
@@ -76,7 +79,7 @@ class WorkerClient:
     ) -> RunSummary:
         """Run a job and return how it ended. Blocks; callbacks run on the calling thread.
 
-        A job waits while another runs. A cancelled job returns a summary with the state
+        A job waits while another runs; so does an inspection. A cancelled job returns a summary with the state
         ``partial``; where the worker does not end it in time, the worker is killed.
 
         Raises:
@@ -84,17 +87,21 @@ class WorkerClient:
             CancelledError: cancelled before there was a summary.
             WorkerCrashedError, WorkerSilentError, ProtocolError: the worker's own failures.
         """
-        while not self._busy.acquire(timeout=_POLL_SECONDS):
-            if is_cancelled():
-                raise CancelledError("Cancelled while another run was going on.")
-        try:
-            return self._run(job, on_message, is_cancelled)
-        except BaseException:
-            if self._process is not None and not self._process.is_idle:
-                self._drop()
-            raise
-        finally:
-            self._busy.release()
+        ended = self._ordered(Classify(job), on_message, is_cancelled)
+        assert isinstance(ended, Finished)
+        return ended.summary
+
+    def inspect(
+        self, job: ClassifyJob, is_cancelled: IsCancelled = lambda: False
+    ) -> Mapping[str, Any]:
+        """Return what the worker understands of a job's scene, as ``inspect scene --json`` does.
+
+        Raises:
+            MultimodalError: as :meth:`run`; a DecisionError says what the user must decide.
+        """
+        ended = self._ordered(Inspect(job), lambda message: None, is_cancelled)
+        assert isinstance(ended, Inspected)
+        return ended.report
 
     def close(self) -> None:
         """End the worker: politely, then for good."""
@@ -102,13 +109,28 @@ class WorkerClient:
         if process is not None:
             process.end()
 
+    def _ordered(
+        self, order: Classify | Inspect, on_message: OnMessage, is_cancelled: IsCancelled
+    ) -> Finished | Inspected:
+        while not self._busy.acquire(timeout=_POLL_SECONDS):
+            if is_cancelled():
+                raise CancelledError("Cancelled while another run was going on.")
+        try:
+            return self._run(order, on_message, is_cancelled)
+        except BaseException:
+            if self._process is not None and not self._process.is_idle:
+                self._drop()
+            raise
+        finally:
+            self._busy.release()
+
     def _run(
-        self, job: ClassifyJob, on_message: OnMessage, is_cancelled: IsCancelled
-    ) -> RunSummary:
+        self, order: Classify | Inspect, on_message: OnMessage, is_cancelled: IsCancelled
+    ) -> Finished | Inspected:
         process = self._started(is_cancelled)
         number = uuid.uuid4().hex
         process.is_idle = False
-        process.send(Classify(job), number)
+        process.send(order, number)
         deadline: float | None = None
         while True:
             if deadline is None and is_cancelled():
@@ -117,10 +139,10 @@ class WorkerClient:
             elif deadline is not None and time.monotonic() > deadline:
                 raise _cancelled()
             message = process.receive(_POLL_SECONDS, number)
-            if isinstance(message, (Finished, Failed)):
+            if isinstance(message, (Finished, Inspected, Failed)):
                 process.is_idle = True
-            if isinstance(message, Finished):
-                return message.summary
+            if isinstance(message, (Finished, Inspected)):
+                return message
             if isinstance(message, Failed):
                 raise message.error
             if message is not None:

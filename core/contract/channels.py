@@ -9,6 +9,9 @@ S2_BANDS = (
     "B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12",
 )  # fmt: skip
 S1_BANDS = ("VH", "VV")
+MASKS = ("SCL", "QA60", "CLOUD")
+"""Kinds of cloud mask: L2A scene classes, bits 10 and 11 of L1C in Earth Engine, any other."""
+
 RGB = ("B04", "B03", "B02")
 
 INDEX_BANDS = MappingProxyType({"NDVI": ("B08", "B04"), "NDWI": ("B03", "B08")})
@@ -49,21 +52,41 @@ STATISTICS = MappingProxyType(
 Source: Clasen et al. 2024 (reBEN), as published with ConfigILM. The indices are fixed by us.
 """
 
-# Central names only: Element84, Planetary Computer and the rest are another reader's work.
+CENTRAL_WAVELENGTHS = MappingProxyType(
+    {
+        "B01": 443.0, "B02": 492.0, "B03": 560.0, "B04": 665.0, "B05": 704.0, "B06": 740.0,
+        "B07": 783.0, "B08": 833.0, "B8A": 865.0, "B09": 945.0, "B10": 1374.0, "B11": 1612.0,
+        "B12": 2196.0,
+    }
+)  # fmt: skip
+"""Nanometres, the mean of Sentinel-2A and 2B. Source: ESA, Sentinel-2 MSI spectral responses."""
+
+# As Element84, the STAC extension eo, Sentinel Hub and others write them, letters and digits only.
 _COLOUR_NAMES = MappingProxyType(
     {
         "coastal": "B01", "coastalaerosol": "B01", "aerosol": "B01",
         "blue": "B02", "green": "B03", "red": "B04",
         "rededge1": "B05", "rededge2": "B06", "rededge3": "B07",
+        "rededge071": "B05", "rededge075": "B06", "rededge078": "B07",
         "vegetationrededge1": "B05", "vegetationrededge2": "B06", "vegetationrededge3": "B07",
         "nir": "B08", "nir1": "B08", "nearinfrared": "B08",
         "nir08": "B8A", "narrownir": "B8A", "nirnarrow": "B8A", "rededge4": "B8A",
-        "watervapour": "B09", "watervapor": "B09", "nir09": "B09",
+        "watervapour": "B09", "watervapor": "B09", "nir09": "B09", "cirrus": "B10",
         "swir1": "B11", "swir16": "B11", "swir2": "B12", "swir22": "B12",
     }
 )  # fmt: skip
 _S2_TOKEN = re.compile(r"(?<![A-Z0-9])B(?:AND)?[ _.-]*0*(8A|1[0-2]|[1-9])(?![0-9A-Z])", re.I)
 _S1_TOKEN = re.compile(r"(?<![A-Z])(VV|VH|HH|HV)(?![A-Z])", re.I)
+_WAVELENGTH = re.compile(
+    r"(?:wave ?length|wvl)\D{0,12}(\d+(?:\.\d+)?) ?(nm|nano|um|µm|μm|micro)", re.I
+)
+# Nanometres by which a stated wavelength may differ: 842 is said of B08, 2190 of B12.
+_NEAR, _NEAR_SWIR, _SWIR = 12.0, 40.0, 1000.0
+_MASK_NAMES = (
+    ("SCL", re.compile(r"(?<![a-z])scl(?![a-z])|scene ?class", re.I)),
+    ("QA60", re.compile(r"(?<![a-z])qa ?60(?!\d)", re.I)),
+    ("CLOUD", re.compile(r"(?<![a-z])(cloud ?s?(en|less)? ?mask|fmask|s2cloudless)", re.I)),
+)
 
 
 def base_bands(channels: tuple[str, ...]) -> tuple[str, ...]:
@@ -86,7 +109,24 @@ def s2_band_from_text(text: str) -> str | None:
         return found.pop()
     if found:
         return None
+    stated = _WAVELENGTH.search(text)
+    if stated:
+        factor = 1.0 if stated.group(2).lower().startswith("n") else 1000.0
+        return band_from_wavelength(float(stated.group(1)) * factor)
     return _COLOUR_NAMES.get(re.sub(r"[^a-z0-9]", "", text.lower()))
+
+
+def band_from_wavelength(nanometres: float) -> str | None:
+    """Return the Sentinel-2 band whose centre is near, or None."""
+    name, centre = min(CENTRAL_WAVELENGTHS.items(), key=lambda item: abs(item[1] - nanometres))
+    near = _NEAR if centre < _SWIR else _NEAR_SWIR
+    return name if abs(centre - nanometres) <= near else None
+
+
+def mask_from_text(text: str) -> str | None:
+    """Return the kind of cloud mask (one of :data:`MASKS`) that a name speaks of, or None."""
+    words = text.replace("_", " ").replace("-", " ")
+    return next((kind for kind, pattern in _MASK_NAMES if pattern.search(words)), None)
 
 
 def s1_band_from_text(text: str) -> str | None:

@@ -92,6 +92,15 @@ class RadiometryError(MultimodalError):
     code = "radiometry"
 
 
+class DecisionError(MultimodalError):
+    """The data leave something open that would spoil the result: the user must decide.
+
+    ``details["decision"]`` names the option, ``details["choices"]`` its values.
+    """
+
+    code = "decision"
+
+
 class OutputError(MultimodalError):
     """The result cannot be written where it was asked for."""
 

@@ -10,13 +10,17 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ._codec import as_object, take
-from .channels import S1_BANDS, S2_BANDS
+from .channels import MASKS, S1_BANDS, S2_BANDS
 from .errors import JobError
+from .scene_options import SceneOptions, options_from_dict
 from .source_identity import source_identity
 from .spec import config_digest
 from .version import version
 
 PRECISIONS = ("auto", "exact")
+MAPPED = (*S2_BANDS, "B10", *S1_BANDS, *MASKS)
+"""What a band map may name."""
+
 MAX_BATCH = 1024
 MAX_STRIDE = 100_000
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
@@ -38,11 +42,11 @@ class RasterSource:
     def __post_init__(self) -> None:
         if not self.path:
             raise JobError("A raster source has no path: choose a raster layer or file.")
-        unknown = sorted(set(self.bands) - {*S2_BANDS, *S1_BANDS})
+        unknown = sorted(set(self.bands) - set(MAPPED))
         if unknown:
             raise JobError(
                 f"The band map names unknown channels: {', '.join(unknown)}. "
-                f"Known are {', '.join((*S2_BANDS, *S1_BANDS))}."
+                f"Known are {', '.join(MAPPED)}."
             )
         if any(not isinstance(n, int) or n < 1 for n in self.bands.values()):
             raise JobError("The band map counts bands from 1, in whole numbers.")
@@ -55,7 +59,8 @@ class ClassifyJob:
     ``extent_wkt`` and ``aoi_wkt`` are polygons in the CRS of the first S2 source, or EWKT
     (``SRID=4326;POLYGON ...``) in a CRS of their own; a tile runs when its centre lies inside
     both. ``stride`` is in pixels, None means the tile size; ``batch_size`` 0 means automatic;
-    ``min_valid`` is the fraction of valid pixels under which a tile is skipped.
+    ``min_valid`` is the fraction of valid pixels under which a tile is skipped. ``mask`` is a
+    raster of cloud classes; without it one that lies beside Sentinel-2 is used.
     """
 
     s2: tuple[RasterSource, ...]
@@ -70,6 +75,8 @@ class ClassifyJob:
     batch_size: int = 0
     min_valid: float = 0.75
     overwrite: bool = False
+    mask: RasterSource | None = None
+    options: SceneOptions = field(default_factory=SceneOptions)
 
     def __post_init__(self) -> None:
         if not self.s2:
@@ -91,6 +98,11 @@ class ClassifyJob:
         if not 0.0 <= self.min_valid <= 1.0:
             raise JobError("The valid share of a tile must lie between 0 and 1.")
 
+    @property
+    def sources(self) -> tuple[RasterSource, ...]:
+        """Every raster that is read."""
+        return (*self.s2, *self.s1, *((self.mask,) if self.mask else ()))
+
     def to_dict(self) -> dict[str, Any]:
         """Return the job as it travels."""
         return asdict(self)
@@ -105,7 +117,14 @@ def job_from_dict(payload: Any) -> ClassifyJob:
         "precision": str, "batch_size": int, "min_valid": _NUMBER, "overwrite": bool,
     }  # fmt: skip
     values = {key: take(data, key, kind, JobError, "job") for key, kind in kinds.items()}
-    return ClassifyJob(s2=_sources(data, "s2"), s1=_sources(data, "s1"), **values)
+    mask = take(data, "mask", (dict, type(None)), JobError, "job")
+    return ClassifyJob(
+        s2=_sources(data, "s2"),
+        s1=_sources(data, "s1"),
+        mask=None if mask is None else _source(mask, "mask"),
+        options=options_from_dict(take(data, "options", dict, JobError, "job")),
+        **values,
+    )
 
 
 def fingerprint(job: ClassifyJob) -> dict[str, Any]:
@@ -123,6 +142,8 @@ def fingerprint(job: ClassifyJob) -> dict[str, Any]:
         "aoi_wkt": job.aoi_wkt,
         "stride": job.stride,
         "min_valid": job.min_valid,
+        "mask": None if job.mask is None else _source_identity(job.mask),
+        "options": _deciding(job.options),
     }
 
 
@@ -130,6 +151,13 @@ def fingerprint_digest(identity: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a fingerprint, by which a journal is named and found again."""
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _deciding(options: SceneOptions) -> dict[str, Any]:
+    """Return the options without what only warns; as JSON gives them back."""
+    values = {**asdict(options), "mask_classes": list(options.mask_classes)}
+    del values["max_days"]
+    return values
 
 
 def _source_identity(source: RasterSource) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Messages between client and worker: one JSON object a line, ``{type, job, payload}``.
 
-To the worker: :class:`Classify`, :class:`Cancel`, :class:`Shutdown`. From the worker:
-:class:`Hello` first, then for each job :class:`Phase`, :class:`Plan`, :class:`Rows`,
-:class:`Progress`, :class:`Log` and at last exactly one of :class:`Finished` and
-:class:`Failed` (a cancelled run is Finished with state ``partial``).
+To the worker: :class:`Classify`, :class:`Inspect`, :class:`Cancel`, :class:`Shutdown`. From the
+worker: :class:`Hello` first, then for each job :class:`Phase`, :class:`Plan`, :class:`Rows`,
+:class:`Progress`, :class:`Log` and at last exactly one of :class:`Finished`,
+:class:`Inspected` and :class:`Failed` (a cancelled run is Finished with state ``partial``).
 """
 
 from __future__ import annotations
@@ -35,6 +35,13 @@ class Hello:
 @dataclass(frozen=True)
 class Classify:
     """Run this job."""
+
+    job: ClassifyJob
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Say what is understood of this job's scene; nothing is written."""
 
     job: ClassifyJob
 
@@ -102,6 +109,13 @@ class Finished:
 
 
 @dataclass(frozen=True)
+class Inspected:
+    """What was understood, with the keys of ``multimodal inspect scene --json``."""
+
+    report: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Failed:
     """The run ended with an error; finished tiles stand in the journal all the same."""
 
@@ -109,8 +123,9 @@ class Failed:
 
 
 Message = Union[
-    Hello, Classify, Cancel, Shutdown, Phase, Plan, Rows, Progress, Log, Finished, Failed
-]
+    Hello, Classify, Inspect, Cancel, Shutdown, Phase, Plan, Rows, Progress, Log, Finished,
+    Inspected, Failed,
+]  # fmt: skip
 
 
 def encode(message: Message, job: str = "") -> str:
@@ -149,6 +164,7 @@ def _plain(cls: Callable[..., Any], **kinds: Any) -> Callable[[Mapping[str, Any]
 
 _WRITERS: dict[type, Callable[[Any], dict[str, Any]]] = {
     Classify: lambda message: message.job.to_dict(),
+    Inspect: lambda message: message.job.to_dict(),
     Rows: lambda message: {"rows": [row.to_dict() for row in message.rows]},
     Finished: lambda message: message.summary.to_dict(),
     Failed: lambda message: message.error.to_dict(),
@@ -157,6 +173,7 @@ _WRITERS: dict[type, Callable[[Any], dict[str, Any]]] = {
 _READERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "hello": _plain(Hello, protocol=int, version=str, python=str, pid=int),
     "classify": lambda payload: Classify(job_from_dict(payload)),
+    "inspect": lambda payload: Inspect(job_from_dict(payload)),
     "cancel": _plain(Cancel),
     "shutdown": _plain(Shutdown),
     "phase": _plain(Phase, name=str, text=str),
@@ -171,6 +188,7 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
         eta_seconds=(int, float, type(None)),
     ),
     "log": _plain(Log, level=str, text=str),
+    "inspected": _plain(Inspected, report=dict),
     "finished": lambda payload: Finished(summary_from_dict(payload)),
     "failed": lambda payload: Failed(error_from_dict(dict(payload))),
 }  # fmt: skip

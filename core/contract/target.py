@@ -32,7 +32,7 @@ def check_output(job: ClassifyJob) -> None:
     Asked before any work is done, and before anything that is there is touched.
     """
     target = real_path(job.output)
-    for source in (*job.s2, *job.s1):
+    for source in job.sources:
         if target == real_path(source.path):
             raise OutputError(f"'{target}' is an input of this run: choose another output file.")
     check_target(job.output, fingerprint(job), job.overwrite)

@@ -12,6 +12,7 @@ import rasterio
 from ..contract.channels import INDEX_BANDS, RGB, base_bands
 from ..contract.errors import CrsError, JobError, NoOverlapError
 from ..contract.job import RasterSource
+from ..contract.scene_options import SceneOptions
 from ..contract.spec import ChannelSpec, ModelSpec
 from .ahead import read_ahead
 from .areas import parse_area
@@ -25,6 +26,7 @@ from .sampling import sample_bands
 from .sources import Found, find_bands
 from .warp import stacks
 
+DEFAULT_OPTIONS = SceneOptions()
 # UTM stays within 0.1 %; Web Mercator is off by half at 48 degrees.
 MAX_DISTORTION = 0.05
 
@@ -35,6 +37,8 @@ def open_scene(
     spec: ModelSpec,
     *,
     stride: int | None = None,
+    mask: RasterSource | None = None,
+    options: SceneOptions = DEFAULT_OPTIONS,
 ) -> Scene:
     """Open a pair for a model: find its channels, decide its units and lay the tile grid.
 
@@ -126,7 +130,9 @@ class Scene:
             lambda: self._closed.is_set() or is_cancelled(),
         )
 
-    def describe(self) -> dict[str, Any]:
+    def describe(
+        self, extent_wkt: str | None = None, aoi_wkt: str | None = None, min_valid: float = 0.75
+    ) -> dict[str, Any]:
         """Return what was understood as plain values for JSON.
 
         Physical Sentinel-2 reflectance = (DN + ``s2.offset``) * ``s2.scale``; ``overlap`` is
