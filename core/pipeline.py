@@ -86,9 +86,7 @@ def inspect(job: ClassifyJob) -> dict[str, Any]:
 
 
 def _open(job: ClassifyJob, spec: ModelSpec) -> Scene:
-    return open_scene(
-        job.s2, job.s1, spec, stride=job.stride, mask=job.mask, options=job.options
-    )
+    return open_scene(job.s2, job.s1, spec, stride=job.stride, mask=job.mask, options=job.options)
 
 
 @dataclass

@@ -58,7 +58,9 @@ class SceneOptions:
         if not 0.0 <= self.max_cloud <= 1.0:
             raise JobError("The share of cloud over which a tile is skipped lies between 0 and 1.")
         if self.max_days < 0:
-            raise JobError("The number of days between Sentinel-1 and Sentinel-2 must be 0 or more.")
+            raise JobError(
+                "The number of days between Sentinel-1 and Sentinel-2 must be 0 or more."
+            )
 
 
 def options_from_dict(payload: Any) -> SceneOptions:

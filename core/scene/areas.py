@@ -11,7 +11,7 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 from ..contract.errors import JobError
-from .geometry import project
+from .geometry import crs_name, project
 
 _EWKT = re.compile(r"\s*SRID=(\d+);(.*)", re.I | re.S)
 _KINDS = ("Polygon", "MultiPolygon", "GeometryCollection")
@@ -19,19 +19,22 @@ _KINDS = ("Polygon", "MultiPolygon", "GeometryCollection")
 _EDGE_SHARE = 0.02
 
 
-def parse_area(text: str, name: str, crs: CRS) -> Any:
+def parse_area(text: str, name: str, crs: CRS, own: CRS | None = None) -> Any:
     """Return a polygon as a valid geometry in ``crs``.
 
     Args:
-        text: WKT in ``crs``, or EWKT (``SRID=4326;POLYGON ...``) in the CRS of its EPSG code.
+        text: WKT in ``own``, or EWKT (``SRID=4326;POLYGON ...``) in the CRS of its EPSG code.
         name: what the polygon is, for the error.
+        own: the CRS of plain WKT; ``crs`` where None.
 
     Raises:
         JobError: not WKT, not a polygon, or not to be had in ``crs``.
     """
     coded = _EWKT.fullmatch(text)
     area = _from_wkt(coded[2] if coded else text, name)
-    return _projected(area, name, int(coded[1]), crs) if coded else area
+    if coded:
+        own = _known(int(coded[1]), name)
+    return area if own is None else _projected(area, name, own, crs)
 
 
 def _from_wkt(wkt: str, name: str) -> Any:
@@ -49,14 +52,17 @@ def _from_wkt(wkt: str, name: str) -> Any:
     return shapely.make_valid(area)
 
 
-def _projected(area: Any, name: str, code: int, crs: CRS) -> Any:
+def _known(code: int, name: str) -> CRS:
     try:
-        own = CRS.from_epsg(code)
+        return CRS.from_epsg(code)
     except CRSError as problem:
         raise JobError(
             f"The {name} has the CRS EPSG:{code}, which is unknown: reproject it to the CRS of "
             "Sentinel-2."
         ) from problem
+
+
+def _projected(area: Any, name: str, own: CRS, crs: CRS) -> Any:
     if own == crs or area.is_empty:
         return area
     west, south, east, north = area.bounds
@@ -69,7 +75,7 @@ def _projected(area: Any, name: str, code: int, crs: CRS) -> Any:
     projected = shapely.transform(shapely.force_2d(fine), moved)
     if not np.isfinite(shapely.get_coordinates(projected)).all():
         raise JobError(
-            f"The {name} (EPSG:{code}) reaches outside the area where the CRS of Sentinel-2 is "
+            f"The {name} ({crs_name(own)}) reaches outside the area where the CRS of Sentinel-2 is "
             "defined: choose a smaller area around the scene."
         )
     return shapely.make_valid(projected)

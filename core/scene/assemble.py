@@ -2,41 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from ..contract.channels import INDEX_BANDS
 from ..contract.spec import ChannelSpec
 from .pixels import FloatArray
-from .radiometry import S2Verdict
 
 
-def assemble_s2(
-    raw: Mapping[str, FloatArray], channels: Sequence[ChannelSpec], verdict: S2Verdict
-) -> tuple[FloatArray, np.ndarray]:
-    """Return normalised channels (C, H, W) and a mask of valid pixels (H, W).
-
-    ``raw`` holds each base band as stored, NaN where nodata. A pixel is nodata when every band
-    is; a gap in one band alone is filled like it, with the training mean (0 when normalised).
-    """
+def valid_s2(raw: Mapping[str, FloatArray]) -> np.ndarray:
+    """Return where a pixel (H, W) is measured: it is nodata when every band is, or is 0."""
     stack = np.stack(list(raw.values()))
-    valid: np.ndarray = np.asarray(~(np.isnan(stack) | (stack == 0)).all(axis=0))
-    dn = {name: _dn(band, verdict) for name, band in raw.items()}
-    values = np.stack([_channel(item.name, dn) for item in channels])
-    return _normalised(values, channels, valid), valid
+    return np.asarray(~(np.isnan(stack) | (stack == 0)).all(axis=0))
 
 
-def assemble_s1(
-    decibels: Mapping[str, FloatArray], channels: Sequence[ChannelSpec]
-) -> tuple[FloatArray, np.ndarray]:
-    """Return normalised channels (C, H, W) and a mask of valid pixels (H, W).
+def valid_s1(decibels: Mapping[str, FloatArray]) -> np.ndarray:
+    """Return where both polarisations are (H, W): one without the other is no measurement."""
+    return np.asarray(np.isfinite(np.stack(list(decibels.values()))).all(axis=0))
 
-    A pixel is valid where both polarisations are: one without the other is no measurement.
+
+Layer = tuple[Mapping[str, FloatArray], np.ndarray]
+
+
+def overlay(layers: Iterable[Layer]) -> Layer | None:
+    """Return the parts of a mosaic as one: a pixel is that of the first part that has it.
+
+    All bands of a pixel come from one part. None where there is no part at all.
     """
-    values = np.stack([decibels[item.name] for item in channels])
-    valid: np.ndarray = np.asarray(np.isfinite(values).all(axis=0))
-    return _normalised(values, channels, valid), valid
+    values: dict[str, FloatArray] = {}
+    valid: np.ndarray | None = None
+    for more, more_valid in layers:
+        if valid is None:
+            values, valid = dict(more), more_valid
+            continue
+        new = more_valid & ~valid
+        values = {name: np.where(new, more[name], band) for name, band in values.items()}
+        valid = valid | new
+    return None if valid is None else (values, valid)
+
+
+def assemble(
+    values: Mapping[str, FloatArray], valid: np.ndarray, channels: Sequence[ChannelSpec]
+) -> FloatArray:
+    """Return normalised channels (C, H, W) of physical bands: DN without offset, or dB.
+
+    A gap in one band alone, and a band that is not there at all, are filled like nodata, with
+    the training mean (0 when normalised).
+    """
+    nothing = np.full(valid.shape, np.nan, dtype=np.float32)
+    layers = np.stack([_channel(item.name, values, nothing) for item in channels])
+    return _normalised(layers, channels, valid)
 
 
 def normalised_difference(first: FloatArray, second: FloatArray) -> FloatArray:
@@ -47,20 +63,13 @@ def normalised_difference(first: FloatArray, second: FloatArray) -> FloatArray:
     return np.clip(ratio, -1, 1)
 
 
-def _dn(band: FloatArray, verdict: S2Verdict) -> FloatArray:
-    """Return reflectance x 10000; plain DN stay bit for bit."""
-    values = band
-    if verdict.offset:
-        # With an offset 0 can only mean nodata: the darkest pixel is above it.
-        values = np.where(band == 0, np.nan, band + np.float32(verdict.offset))
-    return values if verdict.factor == 1.0 else values * np.float32(verdict.factor)
-
-
-def _channel(name: str, dn: Mapping[str, FloatArray]) -> FloatArray:
+def _channel(name: str, values: Mapping[str, FloatArray], nothing: FloatArray) -> FloatArray:
+    bands = INDEX_BANDS.get(name, (name,))
+    if not all(band in values for band in bands):
+        return nothing
     if name in INDEX_BANDS:
-        first, second = INDEX_BANDS[name]
-        return normalised_difference(dn[first], dn[second])
-    return dn[name]
+        return normalised_difference(values[bands[0]], values[bands[1]])
+    return values[name]
 
 
 def _normalised(

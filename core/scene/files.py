@@ -6,14 +6,16 @@ import os
 import re
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from xml.etree import ElementTree
 
 from ..contract.errors import SourceError
 from ..contract.source_identity import without_credentials
 
-RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".vrt")
+RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".vrt", ".nc")
 MAX_FILES = 2000
 _ARCHIVES = {".zip": "/vsizip/", ".tar": "/vsitar/", ".tgz": "/vsitar/", ".tar.gz": "/vsitar/"}
 # A drive letter is one letter, a GDAL driver or a URL scheme has more.
@@ -72,6 +74,50 @@ def archive_names(path: Path) -> list[str]:
             f"The archive '{path}' cannot be read ({problem}): it is damaged or incomplete. "
             "Download it again, or unpack it and choose the folder.",
             path=str(path),
+        ) from problem
+
+
+def archive_member(path: str) -> tuple[Path, str] | None:
+    """Return (zip file, name in it) of a ``/vsizip/`` name whose archive lies on this disk."""
+    if not path.startswith("/vsizip/"):
+        return None
+    inner = path.removeprefix("/vsizip/")
+    if inner.startswith("{"):
+        archive, _, member = inner[1:].partition("}/")
+        return (Path(archive), member) if os.path.isfile(archive) else None
+    at = re.search(r"\.zip/", inner, re.I)
+    archive = inner[: at.end() - 1] if at else ""
+    return (Path(archive), inner[len(archive) + 1 :]) if os.path.isfile(archive) else None
+
+
+def read_text(path: str, limit: int) -> bytes:
+    """Return at most ``limit`` bytes of a small file on disk or in a zip; SourceError if not."""
+    try:
+        inside = archive_member(path)
+        if inside is None:
+            with open(path, "rb") as file:
+                return file.read(limit)
+        with zipfile.ZipFile(inside[0]) as archive, archive.open(inside[1]) as member:
+            return member.read(limit)
+    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as problem:
+        raise SourceError(
+            f"'{without_credentials(path)}' cannot be read ({problem}). Download the product again.",
+            path=without_credentials(path),
+        ) from problem
+
+
+def parse_xml(path: str, limit: int) -> ElementTree.Element:
+    """Return the root of a small xml file; SourceError where it is damaged or unsafe."""
+    text = read_text(path, limit)
+    try:
+        if b"<!ENTITY" in text or b"<!DOCTYPE" in text:
+            raise ValueError("it declares entities, which no product of ESA does")
+        return ElementTree.fromstring(text)
+    except (ElementTree.ParseError, ValueError, RecursionError) as problem:
+        raise SourceError(
+            f"The product metadata '{without_credentials(path)}' cannot be read ({problem}). "
+            "Download the product again.",
+            path=without_credentials(path),
         ) from problem
 
 

@@ -1,18 +1,20 @@
-"""Where a raster lies: CRS, transform and size, its footprint and what two of them share."""
+"""Where a raster lies: CRS, transform or control points, size, footprint, what two share."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 import shapely
 from affine import Affine
 from rasterio._err import CPLE_BaseError
+from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
+from rasterio.transform import GCPTransformer
 from rasterio.warp import transform as transform_points
 
 from ..contract.errors import CrsError
@@ -21,16 +23,25 @@ _METRES_PER_DEGREE = 111_320.0
 _WGS84 = CRS.from_epsg(4326)
 # Points an edge: a straight edge is a curve in another projection.
 _EDGE_POINTS = 21
+# UTM stays within 0.1 %; Web Mercator is off by half at 48 degrees.
+MAX_DISTORTION = 0.05
+# Beyond these latitudes there is no UTM, but Universal Polar Stereographic.
+_UPS_NORTH, _UPS_SOUTH = 84.0, -80.0
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """A raster's place on Earth; ``transform`` maps (column, row) of pixel corners to (x, y)."""
+    """A raster's place on Earth; ``transform`` maps (column, row) of pixel corners to (x, y).
+
+    Where the raster is placed by control points alone, ``gcps`` holds (row, column, x, y) of
+    each, and ``transform`` only comes near.
+    """
 
     crs: CRS
     transform: Affine
     width: int
     height: int
+    gcps: tuple[tuple[float, float, float, float], ...] = ()
 
     @property
     def pixel_size(self) -> tuple[float, float]:
@@ -45,8 +56,26 @@ class Geometry:
 
     @property
     def pixel_size_m(self) -> float:
-        """Side of a pixel in metres (geometric mean of the two)."""
-        return math.sqrt(math.prod(self.pixel_size)) * self.metres_per_unit
+        """Side of a pixel in metres (geometric mean of the two), true where the CRS is far off."""
+        size = math.sqrt(math.prod(self.pixel_size)) * self.metres_per_unit
+        return size * self.ground_scale if self.is_distorted else size
+
+    @property
+    def is_distorted(self) -> bool:
+        """Whether a metre of the CRS is something else on the ground here."""
+        return abs(self.ground_scale - 1) > MAX_DISTORTION
+
+    @cached_property
+    def centre(self) -> tuple[float, float]:
+        """Longitude and latitude of the middle; CrsError where it has none."""
+        x, y = apply(self.transform, self.width / 2, self.height / 2)
+        lon, lat = project(np.array([x]), np.array([y]), self.crs, _WGS84)
+        if not (np.isfinite(lon[0]) and np.isfinite(lat[0])):
+            raise CrsError(
+                f"The middle of a raster in {crs_name(self.crs)} lies nowhere on Earth. Check its "
+                "CRS and its position."
+            )
+        return float(lon[0]), float(lat[0])
 
     def upright(self) -> Geometry:
         """Return the same pixels counted from the upper left corner (north-up, not mirrored)."""
@@ -59,6 +88,9 @@ class Geometry:
 
     def footprint(self, crs: CRS | None = None) -> shapely.Polygon:
         """Return the outline in ``crs`` (its own where None); CrsError where it has no image."""
+        return _footprint(self, crs)
+
+    def _footprint(self, crs: CRS | None) -> shapely.Polygon:
         xs, ys = self._outline()
         if crs is not None and crs != self.crs:
             xs, ys = project(xs, ys, self.crs, crs)
@@ -78,13 +110,35 @@ class Geometry:
             f"({crs_name(self.crs)})"
         )
 
+    @cached_property
     def ground_scale(self) -> float:
-        """Return true metres per metre of the CRS in the middle of the raster (1 in UTM)."""
+        """True metres in a metre of the CRS in the middle of the raster (1 in UTM)."""
         x, y = apply(self.transform, self.width / 2, self.height / 2)
         step = 100.0 / self.metres_per_unit
-        lon, lat = project(np.array([x, x + step]), np.array([y, y]), self.crs, _WGS84)
-        east = (lon[1] - lon[0]) * math.cos(math.radians(lat[0]))
-        return math.hypot(east, lat[1] - lat[0]) * _METRES_PER_DEGREE / 100.0
+        xs, ys = np.array([x, x + step, x]), np.array([y, y, y + step])
+        lon, lat = project(xs, ys, self.crs, _WGS84)
+        east = (lon[1:] - lon[0]) * math.cos(math.radians(lat[0]))
+        lengths = np.hypot(east, lat[1:] - lat[0]) * _METRES_PER_DEGREE / 100.0
+        scale = math.sqrt(math.prod(lengths.tolist()))
+        # A step over the antimeridian, or a place that no longitude and latitude is known of.
+        return scale if math.isfinite(scale) and scale < 100 else 1.0
+
+    def pixels_of(self, xs: np.ndarray, ys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return (columns, rows) of points in the raster's CRS."""
+        if self.crs.is_geographic:
+            # 181 degrees east is 179 west: take the one that lies at the raster.
+            middle = apply(self.transform, self.width / 2, self.height / 2)[0]
+            xs = xs + 360.0 * np.round((middle - xs) / 360.0)
+        if not self.gcps:
+            cols, rows = apply(~self.transform, xs, ys)
+            return cols, rows
+        with GCPTransformer(self.control_points(), tps=True) as exact:
+            rows, cols = exact.rowcol(xs.tolist(), ys.tolist(), op=float)
+        return np.asarray(cols, dtype=float), np.asarray(rows, dtype=float)
+
+    def control_points(self, row: int = 0, col: int = 0) -> list[GroundControlPoint]:
+        """Return the control points of the part of the raster that begins at (row, col)."""
+        return [GroundControlPoint(r - row, c - col, x, y) for r, c, x, y in self.gcps]
 
     def _flipped(self, x: int, y: int) -> Geometry:
         corner = apply(self.transform, self.width if x < 0 else 0, self.height if y < 0 else 0)
@@ -97,7 +151,18 @@ class Geometry:
         zero, one = np.zeros_like(along), np.ones_like(along)
         cols = np.concatenate([along, one, 1 - along, zero]) * self.width
         rows = np.concatenate([zero, along, one, 1 - along]) * self.height
-        return apply(self.transform, cols, rows)
+        if not self.gcps:
+            xs, ys = apply(self.transform, cols, rows)
+            return xs, ys
+        with GCPTransformer(self.control_points(), tps=True) as exact:
+            xs, ys = exact.xy(rows.tolist(), cols.tolist(), offset="ul")
+        return np.asarray(xs, dtype=float), np.asarray(ys, dtype=float)
+
+
+@lru_cache(maxsize=4096)
+def _footprint(geometry: Geometry, crs: CRS | None) -> shapely.Polygon:
+    """Asked again and again while the parts of a mosaic are told apart."""
+    return geometry._footprint(crs)
 
 
 def apply(transform: Affine, cols: Any, rows: Any) -> tuple[Any, Any]:
@@ -140,13 +205,24 @@ def project(
     return np.asarray(moved[0], dtype=float), np.asarray(moved[1], dtype=float)
 
 
-def covered_share(area: Geometry, by: list[Geometry]) -> float:
-    """Return the share of ``area`` that all of ``by`` cover together, 0 to 1."""
-    outline = area.footprint()
-    common = outline
-    for geometry in by:
-        common = common.intersection(geometry.footprint(area.crs))
-    return float(common.area / outline.area)
+def shared(first: Geometry, second: Geometry) -> tuple[float, float]:
+    """Return what two rasters share: part of the smaller one, and part of both together."""
+    # In degrees a raster over the antimeridian would have two ends.
+    crs = metric_crs(*first.centre) if first.crs.is_geographic else first.crs
+    a, b = first.footprint(crs), second.footprint(crs)
+    common = a.intersection(b).area
+    together = a.area + b.area - common
+    return common / max(min(a.area, b.area), 1e-30), common / max(together, 1e-30)
+
+
+def metric_crs(longitude: float, latitude: float) -> CRS:
+    """Return the UTM zone of a place, or Universal Polar Stereographic near the poles."""
+    if latitude >= _UPS_NORTH:
+        return CRS.from_epsg(5041)
+    if latitude < _UPS_SOUTH:
+        return CRS.from_epsg(5042)
+    zone = int((longitude + 180.0) % 360.0 // 6) + 1
+    return CRS.from_epsg((32600 if latitude >= 0 else 32700) + zone)
 
 
 def crs_name(crs: CRS) -> str:

@@ -10,15 +10,12 @@ from typing import Any
 import numpy as np
 import shapely
 from affine import Affine
+from rasterio.crs import CRS
 
-from ..contract.errors import CrsError, JobError, SourceError
+from ..contract.errors import JobError
 from .areas import parse_area
-from .geometry import Geometry, apply, crs_name
+from .geometry import Geometry, apply
 
-# A relative difference of pixel sizes below this is rounding.
-SAME_SIZE = 1e-6
-# Beyond this many times the ground resolution, upsampling would invent the picture.
-MAX_COARSER = 3.0
 MAX_TILES = 5_000_000
 Corner = tuple[float, float]
 
@@ -101,14 +98,19 @@ class TileGrid:
         half = self.tile_size / 2
         return apply(self.transform, cols * self.stride + half, rows * self.stride + half)
 
-    def select(self, extent_wkt: str | None = None, aoi_wkt: str | None = None) -> tuple[Tile, ...]:
+    def select(
+        self,
+        extent_wkt: str | None = None,
+        aoi_wkt: str | None = None,
+        area_crs: CRS | None = None,
+    ) -> tuple[Tile, ...]:
         """Return the tiles whose centre lies inside both polygons, in row-major order.
 
-        The polygons are WKT in the CRS of the grid, or EWKT; None does not restrict. May be
-        empty. Raises JobError for what is no polygon, or for too many tiles.
+        The polygons are WKT in ``area_crs`` (that of the grid where None), or EWKT; None does
+        not restrict. May be empty. Raises JobError for what is no polygon, or for too many tiles.
         """
         areas = [
-            parse_area(wkt, name, self.geometry.crs)
+            parse_area(wkt, name, self.geometry.crs, area_crs)
             for wkt, name in ((extent_wkt, "extent"), (aoi_wkt, "area of interest"))
             if wkt is not None
         ]
@@ -151,58 +153,3 @@ class TileGrid:
     def _count(self, pixels: int) -> int:
         reach = max(self.tile_size, self.stride)
         return math.ceil(max(pixels - reach, 0) / self.stride) + 1
-
-
-def lay_grid(geometry: Geometry, tile_size: int, resolution: float, stride: int | None) -> TileGrid:
-    """Return the grid of a scene at ``resolution`` metres.
-
-    Where the raster's pixels have that size already, the grid is the raster's own, exactly.
-    Raises CrsError for a CRS without metres, SourceError for pixels that cannot serve.
-    """
-    _check_crs(geometry)
-    upright = geometry.upright()
-    _check_pixels(upright, resolution)
-    size = resolution / upright.metres_per_unit
-    x, y = upright.pixel_size
-    if abs(x / size - 1) > SAME_SIZE or abs(y / size - 1) > SAME_SIZE:
-        upright = _resized(upright, size / x, size / y)
-    return TileGrid(upright, tile_size, tile_size if stride is None else stride)
-
-
-def _resized(geometry: Geometry, x: float, y: float) -> Geometry:
-    t = geometry.transform
-    transform = Affine(t.a * x, t.b * y, t.c, t.d * x, t.e * y, t.f)
-    width = math.ceil(geometry.width / x - SAME_SIZE * geometry.width)
-    height = math.ceil(geometry.height / y - SAME_SIZE * geometry.height)
-    return Geometry(geometry.crs, transform, max(width, 1), max(height, 1))
-
-
-def _check_crs(geometry: Geometry) -> None:
-    if geometry.crs.is_geographic:
-        raise CrsError(
-            f"Sentinel-2 is in {crs_name(geometry.crs)}, whose unit is the degree: the tile grid "
-            "needs metres. Reproject the raster to its UTM zone (in QGIS: Raster > Projections > "
-            "Warp) and choose the result.",
-            crs=crs_name(geometry.crs),
-        )
-    if not geometry.crs.is_projected:
-        raise CrsError(
-            f"The coordinate system '{crs_name(geometry.crs)}' of Sentinel-2 is not a map "
-            "projection. Assign the right CRS to the layer, or reproject the raster to UTM.",
-        )
-
-
-def _check_pixels(geometry: Geometry, resolution: float) -> None:
-    t = geometry.transform
-    x, y = geometry.pixel_size
-    if abs(t.a * t.b + t.d * t.e) > 1e-6 * x * y:
-        raise SourceError(
-            "The pixels of Sentinel-2 are not rectangles (sheared geotransform). Warp the raster "
-            "to its UTM zone first (in QGIS: Raster > Projections > Warp)."
-        )
-    if geometry.pixel_size_m > MAX_COARSER * resolution:
-        raise SourceError(
-            f"The finest Sentinel-2 band has pixels of {geometry.pixel_size_m:.0f} m, the model "
-            f"works at {resolution:g} m: it would see a blur. Choose the full-resolution raster.",
-            pixel_size_m=geometry.pixel_size_m,
-        )

@@ -9,15 +9,18 @@ _NAMES = {"s2": "Sentinel-2", "s1": "Sentinel-1"}
 
 
 def check_complete(
-    s2: Found, wanted_s2: tuple[str, ...], s1: Found, wanted_s1: tuple[str, ...]
-) -> None:
-    """Raise MissingChannelsError naming every missing channel, what was found, and a way out."""
-    missing = {
-        "s2": [name for name in wanted_s2 if name not in s2.bands],
-        "s1": [name for name in wanted_s1 if name not in s1.bands],
-    }
-    if not any(missing.values()):
-        return
+    s2: Found, wanted_s2: tuple[str, ...], s1: Found, wanted_s1: tuple[str, ...], fill: bool
+) -> tuple[str, ...]:
+    """Return the channels to be filled with their training mean; usually none.
+
+    Raises MissingChannelsError naming every missing channel, what was found, and a way out,
+    unless the user asked to ``fill``; a sensor of which nothing at all was found is never filled.
+    """
+    missing = {"s2": _missing(s2, wanted_s2), "s1": _missing(s1, wanted_s1)}
+    absent = [key for key, found in (("s2", s2), ("s1", s1)) if missing[key] and not found.parts]
+    lacking = [*missing["s2"], *missing["s1"]]
+    if not lacking or (fill and not absent):
+        return tuple(lacking)
     parts = [
         _sentence(sensor, missing[sensor], found)
         for sensor, found in (("s2", s2), ("s1", s1))
@@ -25,20 +28,31 @@ def check_complete(
     ]
     raise MissingChannelsError(
         " ".join(parts),
-        missing=[*missing["s2"], *missing["s1"]],
-        found=sorted([*s2.bands, *s2.other, *s1.bands, *s1.other]),
+        missing=lacking,
+        found=sorted({*s2.bands, *s2.other, *s1.bands, *s1.other}),
+        decision=f"{absent[0] if absent else 's2' if missing['s2'] else 's1'}_bands",
     )
+
+
+def _missing(found: Found, wanted: tuple[str, ...]) -> list[str]:
+    """Return what any part lacks: a mosaic with a hole in one band is no scene."""
+    parts = found.parts or (None,)
+    return [
+        name for name in wanted if any(part is None or name not in part.bands for part in parts)
+    ]
 
 
 def _sentence(sensor: str, missing: list[str], found: Found) -> str:
     name = _NAMES[sensor]
-    present = sorted([*found.bands, *found.other])
+    present = sorted({*found.bands, *found.other})
     words = [f"The model needs {name} {', '.join(missing)}, not found."]
     words.append(f"Found: {', '.join(present)}." if present else "No band has a known name.")
     if found.unnamed and not _looks_swapped(found):
         words.append(f"Files with bands that nothing names: {_some(found.unnamed)}.")
     if found.unreadable:
         words.append(f"Files that cannot be opened: {_some(found.unreadable)}.")
+    if len(found.parts) > 1:
+        words.append(f"Of {len(found.parts)} parts of a mosaic {_holes(missing, found)} lack them.")
     words.append(_advice(sensor, missing, found))
     return " ".join(words)
 
@@ -60,8 +74,14 @@ def _advice(sensor: str, missing: list[str], found: Found) -> str:
         )
     return (
         "Add the files that hold them, say which band is which with a band map (channel=band), "
-        "or choose a model that does without them."
+        "choose a model that does without them, or have them filled with their training mean "
+        "(--fill-missing), which costs accuracy."
     )
+
+
+def _holes(missing: list[str], found: Found) -> str:
+    lacking = [p.files[0] for p in found.parts if any(name not in p.bands for name in missing)]
+    return _some(tuple(f"'{name}'" for name in lacking))
 
 
 def _looks_swapped(found: Found) -> bool:

@@ -16,7 +16,9 @@ from rasterio.windows import Window
 
 from ..contract.errors import SourceError
 from ..contract.source_identity import without_credentials
+from .calibration import read_calibration
 from .geometry import Geometry
+from .product import Product
 
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]
 # GDAL keeps decoded blocks here, so that a row of tiles finds what the row above has decoded.
@@ -27,13 +29,19 @@ GDAL_OPTIONS = {
     "GDAL_HTTP_CONNECTTIMEOUT": "10",
     "GDAL_HTTP_TIMEOUT": "60",
 }
+# The special value of saturated pixels in Level-1C and Level-2A.
+SATURATED = 65_535
 # What products and tools write for "nothing" without declaring it.
 S1_SENTINELS = (-9999.0, -32768.0)
 
 
 @dataclass(frozen=True)
 class Band:
-    """One band of one file, found to be a channel of the model."""
+    """One band of one file, found to be a channel of the model.
+
+    ``found_by`` says how the channel was found, ``label`` is the text that told; ``calibration``
+    is the xml with the calibration vectors of raw Sentinel-1, ``date`` the day of acquisition.
+    """
 
     channel: str
     path: str
@@ -46,6 +54,11 @@ class Band:
     block: tuple[int, int] = (1, 1)  # rows, columns
     has_mask: bool = False
     has_overviews: bool = False
+    found_by: str = ""
+    label: str = ""
+    calibration: str | None = None
+    product: Product | None = None
+    date: str | None = None
 
     @property
     def name(self) -> str:
@@ -76,8 +89,9 @@ def read_bands(
 ) -> FloatArray:
     """Return raw values of bands of one file as float32 (bands, rows, columns), nodata as NaN.
 
-    ``shape`` asks for a decimated read. A pixel that is exactly 0 in all of ``bands`` is left
-    as 0: what that means is decided by :func:`blank_zeros`.
+    Raw Sentinel-1 with its calibration vectors comes as linear sigma0. ``shape`` asks for a
+    decimated read. A pixel that is exactly 0 in all of ``bands`` is left as 0: what that means
+    is decided by :func:`blank_zeros`.
     """
     indexes = [band.index for band in bands]
     size = None if shape is None else (len(indexes), *shape)
@@ -97,7 +111,23 @@ def read_bands(
         if mask is not None:
             layer[mask == 0] = np.nan
     values[~np.isfinite(values)] = np.nan
+    for layer, band in zip(values, bands, strict=True):
+        if band.calibration:
+            layer[:] = _calibrated(layer, band, dataset, window)
     return values
+
+
+def _calibrated(dn: FloatArray, band: Band, dataset: Any, window: Window | None) -> np.ndarray:
+    """Return sigma0 of raw Sentinel-1; a decimated read takes the vectors at its pixels' places."""
+    assert band.calibration is not None
+    part = window or Window(0, 0, dataset.width, dataset.height)
+    rows, cols = (
+        start + (np.arange(count) + 0.5) * (length / count) - 0.5
+        for start, length, count in (
+            (part.row_off, part.height, dn.shape[0]), (part.col_off, part.width, dn.shape[1])
+        )
+    )  # fmt: skip
+    return read_calibration(band.calibration).sigma0(dn, rows, cols)
 
 
 def blank_zeros(values: FloatArray) -> None:
@@ -109,6 +139,11 @@ def blank_zeros(values: FloatArray) -> None:
 def blank_sentinels(values: FloatArray) -> None:
     """Turn undeclared fill values of Sentinel-1 tools into NaN, in place."""
     values[np.isin(values, S1_SENTINELS)] = np.nan
+
+
+def blank_saturated(values: FloatArray) -> None:
+    """Turn saturated Sentinel-2 pixels into NaN, in place: they measure nothing."""
+    values[values >= SATURATED] = np.nan
 
 
 def has_mask(dataset: Any, index: int) -> bool:

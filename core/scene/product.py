@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from xml.etree import ElementTree
 
 from ..contract.errors import SourceError
-from .files import archive_names, archive_prefix, is_gdal_name
+from .dates import iso_date
+from .files import archive_member, archive_names, is_gdal_name, parse_xml
 
 _NAME = re.compile(r"MTD_MSIL(1C|2A)\.xml", re.I)
+_DRIVER = re.compile(r"SENTINEL2_L\w+:(.+\.xml)(:.*)?", re.I)
 _OFFSETS = ("BOA_ADD_OFFSET", "RADIO_ADD_OFFSET")
+_DATES = ("DATATAKE_SENSING_START", "PRODUCT_START_TIME", "SENSING_TIME")
 # From R10m up to the .SAFE folder itself.
 _LEVELS_UP = 5
 _MAX_BYTES = 20_000_000
@@ -21,63 +22,86 @@ _MAX_BYTES = 20_000_000
 
 @dataclass(frozen=True)
 class Product:
-    """Level (``L1C`` or ``L2A``) and the offset to add to DN before division by 10000."""
+    """What is stated about a raster's numbers.
 
-    level: str
-    offset: float
+    ``level`` is ``L1C``, ``L2A`` or None; ``offset`` is what to add to DN before division by
+    10000, None where nothing is said; ``name`` is the file that says so.
+    """
+
+    level: str | None
+    offset: float | None
     name: str
+    date: str | None = None
 
 
-def read_product(path: str) -> Product | None:
-    """Return what the product metadata beside, in or above ``path`` says; None without any.
+def product_of(path: str, source: str) -> Product | None:
+    """Return what the product metadata say of a raster; None without any.
+
+    Args:
+        path: the raster as GDAL opens it.
+        source: the file, folder or archive that the user chose and that holds it.
 
     Raises SourceError where the xml is damaged or contradicts itself.
     """
-    if is_gdal_name(path):
+    by_driver = _DRIVER.fullmatch(path)
+    place = by_driver.group(1) if by_driver else path
+    inside = archive_member(place)
+    if inside is not None:
+        archive, member = inside
+        found = _in_archive(archive_names(archive), member)
+        return _parse(f"/vsizip/{archive}/{found}") if found else None
+    if is_gdal_name(place):
         return None
-    local = Path(path)
-    if archive_prefix(local.name) == "/vsizip/":
-        return _from_zip(local)
-    found = _near(local)
-    return _parse(found.name, found.read_bytes()[:_MAX_BYTES], str(found)) if found else None
+    hit = _near(Path(place), Path(source))
+    return _parse(str(hit)) if hit else None
 
 
-def _near(path: Path) -> Path | None:
-    if path.is_dir():
-        return _first(path.rglob("MTD_MSIL*.xml"))
+def _near(path: Path, source: Path) -> Path | None:
+    parents = path.absolute().parents[:_LEVELS_UP]
     if path.suffix.lower() not in (".jp2", ".xml"):
-        return None  # a file made from the product may have lost its offset on the way
-    folders = path.resolve().parents[:_LEVELS_UP]
-    return next((hit for folder in folders if (hit := _first(folder.glob("MTD_MSIL*.xml")))), None)
+        # A file made from a product may have lost its offset on the way: it must lie in it.
+        root = source.absolute() if source.is_dir() else source.absolute().parent
+        if not source.is_dir() and not _NAME.fullmatch(source.name):
+            return None
+        parents = [folder for folder in parents if folder == root or root in folder.parents]
+    hits = (hit for folder in parents if (hit := _first(folder.glob("MTD_MSIL*.xml"))))
+    return next(hits, None)
 
 
 def _first(paths: Iterable[Path]) -> Path | None:
     return min((path for path in paths if _NAME.fullmatch(path.name)), default=None)
 
 
-def _from_zip(path: Path) -> Product | None:
-    names = sorted(n for n in archive_names(path) if _NAME.fullmatch(PurePosixPath(n).name))
-    if not names:
-        return None
-    with zipfile.ZipFile(path) as archive, archive.open(names[0]) as file:
-        return _parse(PurePosixPath(names[0]).name, file.read(_MAX_BYTES), f"{path}/{names[0]}")
+def _in_archive(names: list[str], member: str) -> str | None:
+    """Return the metadata file in the innermost folder that also holds the member."""
+    above = {str(folder) for folder in PurePosixPath(member).parents}
+    files = (PurePosixPath(name) for name in names)
+    hits = [f for f in files if _NAME.fullmatch(f.name) and str(f.parent) in above]
+    return str(max(hits, key=lambda file: len(file.parts))) if hits else None
 
 
-def _parse(name: str, text: bytes, where: str) -> Product:
-    match = _NAME.fullmatch(name)
+def _parse(path: str) -> Product:
+    match = _NAME.fullmatch(PurePosixPath(path.replace("\\", "/")).name)
+    root = parse_xml(path, _MAX_BYTES)
     try:
-        nodes = list(ElementTree.fromstring(text).iter())
-        offsets = {float(node.text or "") for node in nodes if node.tag in _OFFSETS}
-    except (ElementTree.ParseError, ValueError) as problem:
+        offsets = {float(text) for text in _texts(root, _OFFSETS)}
+    except ValueError as problem:
         raise SourceError(
-            f"The product metadata '{where}' cannot be read ({problem}). Download the product "
-            "again.",
-            path=where,
+            f"The product metadata '{path}' cannot be read ({problem}). Download the product again.",
+            path=path,
         ) from problem
     if len(offsets) > 1:
         raise SourceError(
-            f"'{where}' gives a different radiometric offset for each band, which no known "
+            f"'{path}' gives a different radiometric offset for each band, which no known "
             "Sentinel-2 product does. Check the file.",
-            path=where,
+            path=path,
         )
-    return Product(f"L{match.group(1).upper()}" if match else "", next(iter(offsets), 0.0), name)
+    level = f"L{match.group(1).upper()}" if match else None
+    date = next(filter(None, map(iso_date, _texts(root, _DATES))), None)
+    return Product(level, next(iter(offsets), 0.0), match.group(0) if match else path, date)
+
+
+def _texts(root: object, tags: tuple[str, ...]) -> Iterator[str]:
+    for node in root.iter():  # type: ignore[attr-defined]  # an Element
+        if node.tag in tags:
+            yield node.text or ""

@@ -11,10 +11,11 @@ import rasterio
 
 from ..contract.result import OK
 from ..contract.spec import ModelSpec
-from .assemble import assemble_s1, assemble_s2
+from .assemble import Layer, assemble, overlay, valid_s1, valid_s2
 from .grid import Tile, TileGrid
+from .mask import CloudMask
+from .optical import S2Verdict
 from .pixels import BLOCK_CACHE, GDAL_OPTIONS, FloatArray
-from .radiometry import S2Verdict
 from .warp import Stack, StackReader, open_stacks
 
 # Pixels along a strip that are read at once.
@@ -50,14 +51,44 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class PartPlan:
+    """One part of a mosaic of one sensor; ``verdict`` says how its Sentinel-2 becomes DN."""
+
+    stacks: tuple[Stack, ...]
+    verdict: S2Verdict | None = None
+
+
+@dataclass(frozen=True)
 class ReadPlan:
     """All that a reading thread needs: it opens files of its own."""
 
     grid: TileGrid
     spec: ModelSpec
-    s2: tuple[Stack, ...]
-    s1: tuple[Stack, ...]
-    verdict: S2Verdict
+    s2: tuple[PartPlan, ...]
+    s1: tuple[PartPlan, ...]
+    mask: CloudMask | None = None
+    mask_stacks: tuple[Stack, ...] = ()
+    max_cloud: float = 1.0
+
+    @property
+    def stacks(self) -> tuple[Stack, ...]:
+        """Every stack of every part, without the mask."""
+        return tuple(stack for part in (*self.s2, *self.s1) for stack in part.stacks)
+
+
+@dataclass(frozen=True)
+class _OpenPart:
+    readers: list[StackReader]
+    verdict: S2Verdict | None
+
+
+@dataclass(frozen=True)
+class _Open:
+    """The open files of a plan."""
+
+    s2: list[_OpenPart]
+    s1: list[_OpenPart]
+    mask: list[StackReader]
 
 
 def read_batches(
@@ -69,14 +100,12 @@ def read_batches(
 ) -> Iterator[Batch]:
     """Read tiles in this thread and yield them in batches of ``batch_size`` good ones."""
     with rasterio.Env(**GDAL_OPTIONS), ExitStack() as exits:
-        geometry = plan.grid.geometry
-        s2 = open_stacks(plan.s2, geometry, exits)
-        s1 = open_stacks(plan.s1, geometry, exits)
+        files = _open(plan, exits)
         packer = _Packer(plan, batch_size, min_valid)
         for chunk in chunks(plan.grid, tiles, chunk_width(plan), panel_width(plan)):
             if stopped():
                 return
-            yield from packer.add(chunk, _read_chunk(plan, chunk, s2, s1))
+            yield from packer.add(chunk, _read_chunk(plan, chunk, files))
         yield from packer.rest()
 
 
@@ -102,14 +131,14 @@ def chunks(
 def chunk_width(plan: ReadPlan) -> int:
     """Return how many grid pixels to read at once: fewer where the source is much finer."""
     size = plan.grid.geometry.pixel_size_m
-    finest = min(stack.geometry.pixel_size_m for stack in (*plan.s2, *plan.s1))
+    finest = min(stack.geometry.pixel_size_m for stack in plan.stacks)
     return max(plan.grid.tile_size, int(CHUNK_WIDTH * min(1.0, finest / size) ** 2))
 
 
 def panel_width(plan: ReadPlan) -> int:
     """Return how many grid pixels of a row of blocks fit into the block cache."""
     per_column = 0.0
-    for stack in (*plan.s2, *plan.s1):
+    for stack in plan.stacks:
         pixels = plan.grid.geometry.pixel_size_m / stack.geometry.pixel_size_m
         for band in stack.bands:
             rows, columns = band.block
@@ -123,37 +152,82 @@ def panel_width(plan: ReadPlan) -> int:
 
 @dataclass(frozen=True)
 class _Strip:
-    """A chunk's channels and masks; ``left`` is the grid column of its first pixel."""
+    """A chunk's channels and masks; ``left`` is the grid column of its first pixel.
+
+    ``cloud`` is None where no mask was read; ``masked`` is where the mask has a value.
+    """
 
     left: int
     s2: FloatArray
     s1: FloatArray
     valid_s2: np.ndarray
     valid_s1: np.ndarray
+    cloud: np.ndarray | None
+    masked: np.ndarray | None
 
 
-def _read_chunk(
-    plan: ReadPlan, chunk: tuple[Tile, ...], s2: list[StackReader], s1: list[StackReader]
-) -> _Strip:
+Window = tuple[int, int, int, int]
+
+
+def _open(plan: ReadPlan, exits: ExitStack) -> _Open:
+    geometry = plan.grid.geometry
+    s2, s1 = (
+        [_OpenPart(open_stacks(part.stacks, geometry, exits), part.verdict) for part in parts]
+        for parts in (plan.s2, plan.s1)
+    )
+    return _Open(s2, s1, open_stacks(plan.mask_stacks, geometry, exits))
+
+
+def _read_chunk(plan: ReadPlan, chunk: tuple[Tile, ...], files: _Open) -> _Strip:
     stride, size = plan.grid.stride, plan.grid.tile_size
     left, top = chunk[0].col * stride, chunk[0].row * stride
     width = chunk[-1].col * stride + size - left
     window = (top, left, size, width)
-    optical, valid_s2 = assemble_s2(_read(s2, window), plan.spec.s2, plan.verdict)
-    if s1:
-        radar, valid_s1 = assemble_s1(_read(s1, window), plan.spec.s1)
-    else:
-        radar = np.empty((0, size, width), dtype=np.float32)
-        valid_s1 = np.ones((size, width), dtype=bool)
-    return _Strip(left, optical, radar, valid_s2, valid_s1)
+    nothing: Layer = {}, np.zeros((size, width), dtype=bool)
+    optical, optical_valid = overlay(_layers(files.s2, window)) or nothing
+    radar, radar_valid = overlay(_layers(files.s1, window)) or nothing
+    if not plan.spec.s1:
+        radar_valid = np.ones((size, width), dtype=bool)
+    cloud, masked = _read_mask(plan.mask, files.mask, window)
+    s1 = assemble(radar, radar_valid, plan.spec.s1) if plan.spec.s1 else None
+    return _Strip(
+        left, assemble(optical, optical_valid, plan.spec.s2),
+        np.empty((0, size, width), dtype=np.float32) if s1 is None else s1,
+        optical_valid, radar_valid, cloud, masked,
+    )  # fmt: skip
 
 
-def _read(readers: list[StackReader], window: tuple[int, int, int, int]) -> dict[str, FloatArray]:
+def _layers(parts: list[_OpenPart], window: Window) -> Iterator[Layer]:
+    """Read each part that has pixels in the window, in physical units; of one alone always."""
+    for part in parts:
+        if len(parts) > 1 and not any(reader.reaches(*window) for reader in part.readers):
+            continue
+        raw = _read(part.readers, window)
+        if part.verdict is None:
+            yield raw, valid_s1(raw)
+        else:
+            dn = {name: part.verdict.dn(values) for name, values in raw.items()}
+            yield dn, valid_s2(dn)
+
+
+def _read(readers: list[StackReader], window: Window) -> dict[str, FloatArray]:
     found: dict[str, FloatArray] = {}
     for reader in readers:
         values = reader.read(*window)
         found.update({b.channel: v for b, v in zip(reader.stack.bands, values, strict=True)})
     return found
+
+
+def _read_mask(
+    mask: CloudMask | None, readers: list[StackReader], window: Window
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    if mask is None:
+        return None, None
+    values = np.full(window[2:], np.nan, dtype=np.float32)
+    for reader in readers:
+        if reader.reaches(*window):
+            values = np.where(np.isnan(values), reader.read(*window)[0], values)
+    return mask.clouds(values), ~np.isnan(values)
 
 
 class _Packer:
@@ -194,12 +268,18 @@ class _Packer:
     def _judge(self, tile: Tile, strip: _Strip, columns: slice) -> TileRead:
         valid_s2 = float(strip.valid_s2[:, columns].mean())
         valid_s1 = float(strip.valid_s1[:, columns].mean())
+        cloud = None
+        if strip.cloud is not None and strip.masked is not None:
+            seen = bool(strip.masked[:, columns].any())
+            cloud = float(strip.cloud[:, columns].mean()) if seen else None
         status = OK
         for sensor, share in (("Sentinel-2", valid_s2), ("Sentinel-1", valid_s1)):
             # Nothing at all is never enough, not even where the user accepts any share.
             if status == OK and (share < self._min_valid or share == 0):
                 status = f"skipped: too few valid {sensor} pixels"
-        return TileRead(tile, status, valid_s2, valid_s1)
+        if status == OK and cloud is not None and cloud > self._plan.max_cloud:
+            status = "skipped: too cloudy"
+        return TileRead(tile, status, valid_s2, valid_s1, cloud)
 
 
 def _continues(grid: TileGrid, run: list[Tile], tile: Tile, width: int, columns: int) -> bool:

@@ -1,14 +1,17 @@
-"""A small, evenly spread sample of a band: what histograms are made from, once a scene."""
+"""A small, evenly spread sample of a raster: what is judged from, once a scene."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 from rasterio.windows import Window
 
+from .geometry import Geometry
 from .pixels import Band, FloatArray, blank_sentinels, blank_zeros, open_raster, read_bands
 
 # A raster up to this many pixels a side is read as a whole.
@@ -19,37 +22,75 @@ WINDOW = 32
 ENOUGH = 1000
 
 
-def sample_bands(bands: Sequence[Band], sentinels: bool = False) -> Mapping[str, FloatArray]:
-    """Return the valid raw values of each band in a sample of the whole raster, 1-D."""
+@dataclass(frozen=True)
+class Sample:
+    """``values`` are the valid raw values of each band, 1-D.
+
+    ``valid`` (rows, columns) says for cells of the raster lying at ``geometry`` which share of
+    their pixels is measured.
+    """
+
+    values: Mapping[str, FloatArray]
+    geometry: Geometry
+    valid: FloatArray
+
+    def valid_at(self, cols: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return the valid share around pixel positions of the raster, 0 outside of it."""
+        width, height = self.geometry.width, self.geometry.height
+        inside = (cols >= 0) & (cols < width) & (rows >= 0) & (rows < height)
+        x = np.clip(cols / width * self.valid.shape[1], 0, self.valid.shape[1] - 1).astype(int)
+        y = np.clip(rows / height * self.valid.shape[0], 0, self.valid.shape[0] - 1).astype(int)
+        return np.where(inside, self.valid[y, x], 0.0)
+
+
+def sample_bands(bands: Sequence[Band], sensor: str) -> Sample:
+    """Return a sample of the whole raster; bands of several files are sampled one by one."""
     samples: dict[str, FloatArray] = {}
+    finest = min((band.geometry for band in bands), key=lambda g: g.pixel_size_m)
+    valid: FloatArray | None = None
     ordered = sorted(bands, key=lambda band: band.path)
     for path, group in groupby(ordered, key=lambda band: band.path):
         members = list(group)
         with open_raster(path) as dataset:
-            values = _sample(dataset, members)
-        blank_zeros(values)
-        if sentinels:
-            blank_sentinels(values)
-        for band, layer in zip(members, values, strict=True):
+            cells = _cells(dataset, members)
+        blank_zeros(cells)
+        if sensor == "s1":
+            blank_sentinels(cells)
+        for band, layer in zip(members, cells, strict=True):
             samples[band.channel] = layer[~np.isnan(layer)]
-    return samples
+        if members[0].geometry == finest:
+            measured = ~np.isnan(cells).all(axis=0)
+            own = measured.mean(axis=(2, 3)).astype(np.float32)
+            # Optical bands may be 0 alone, radar needs all of its own.
+            valid = own if valid is None else _joined(valid, own, sensor)
+    assert valid is not None  # one of the bands is the finest
+    return Sample(samples, finest, valid)
 
 
-def _sample(dataset: object, bands: list[Band]) -> FloatArray:
+def _joined(valid: FloatArray, own: FloatArray, sensor: str) -> FloatArray:
+    if own.shape != valid.shape:
+        return valid
+    return np.minimum(valid, own) if sensor == "s1" else np.maximum(valid, own)
+
+
+def _cells(dataset: Any, bands: list[Band]) -> FloatArray:
+    """Return values as (bands, cell rows, cell columns, rows in a cell, columns in it)."""
     height, width = bands[0].geometry.height, bands[0].geometry.width
     if max(height, width) <= WHOLE or all(band.has_overviews for band in bands):
         return _decimated(dataset, bands)
-    parts = [read_bands(dataset, bands, window) for window in _windows(width, height)]
-    values = np.concatenate([part.reshape(len(bands), -1) for part in parts], axis=1)[:, None, :]
+    windows = _windows(width, height)
+    parts = [read_bands(dataset, bands, window) for window in windows]
+    values = np.stack(parts, axis=1).reshape(len(bands), WINDOWS, WINDOWS, *parts[0].shape[1:])
     # A narrow swath may slip between the windows.
     enough = np.count_nonzero(~np.isnan(values) & (values != 0)) >= ENOUGH
     return values if enough else _decimated(dataset, bands)
 
 
-def _decimated(dataset: object, bands: list[Band]) -> FloatArray:
+def _decimated(dataset: Any, bands: list[Band]) -> FloatArray:
     height, width = bands[0].geometry.height, bands[0].geometry.width
     factor = max(1, math.ceil(max(height, width) / WHOLE))
-    return read_bands(dataset, bands, shape=(math.ceil(height / factor), math.ceil(width / factor)))
+    values = read_bands(dataset, bands, shape=(-(-height // factor), -(-width // factor)))
+    return values[:, :, :, None, None]
 
 
 def _windows(width: int, height: int) -> list[Window]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,76 +10,129 @@ from typing import Any
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
+from ..contract.channels import MASKS
 from ..contract.errors import CrsError, JobError, RadiometryError, SourceError
 from ..contract.job import RasterSource
 from ..contract.source_identity import without_credentials
-from .files import raster_files
-from .geometry import Geometry, crs_name
-from .naming import band_names
+from .calibration import calibration_file
+from .dates import named_date, tagged_date
+from .files import is_gdal_name, raster_files
+from .naming import USER, BandName, band_names
+from .parts import Part, arrange
 from .pixels import Band, has_mask, open_raster
-from .product import Product, read_product
+from .placing import geometry_of
+from .product import Product, product_of
+from .stac import StacAsset, stac_asset
 
-# Pixel sizes that differ by less are equal.
-_SAME_SIZE = 1e-6
+# Drivers whose variables are rasters of their own.
+_VARIABLES = ("netCDF", "HDF5", "HDF5Image")
+_LEVEL = re.compile(r"(?<![A-Z0-9])(?:MSI|S2)?_?L(1C|2A)(?![A-Z0-9])", re.I)
+_MAX_VARIABLES = 200
 
 
 @dataclass(frozen=True)
 class Found:
     """What the sources of one sensor hold.
 
-    ``bands`` are those that were asked for; ``other`` names every other recognised band,
-    ``unnamed`` the files with bands that nothing names, ``foreign`` what looks like the
-    other sensor.
+    ``parts`` have the bands that were asked for; ``other`` names every other recognised band,
+    ``unnamed`` the files with bands that nothing names, ``foreign`` what looks like the other
+    sensor, ``masks`` the cloud masks by kind.
     """
 
-    bands: dict[str, Band] = field(default_factory=dict)
+    parts: tuple[Part, ...] = ()
     other: tuple[str, ...] = ()
     unnamed: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
-    product: Product | None = None
+    masks: dict[str, list[Band]] = field(default_factory=dict)
+    names_level: str | None = None
+
+    @property
+    def bands(self) -> dict[str, Band]:
+        """The bands of the first part."""
+        return self.parts[0].bands if self.parts else {}
+
+    @property
+    def all_bands(self) -> tuple[Band, ...]:
+        """The bands of all parts."""
+        return tuple(band for part in self.parts for band in part.bands.values())
+
+    @property
+    def level(self) -> str | None:
+        """``L1C`` or ``L2A`` where metadata, the band B10 or names tell."""
+        stated = {part.product.level for part in self.parts if part.product} - {None}
+        if "L1C" in stated or (not stated and "B10" in self.other):
+            return "L1C"
+        return next(iter(stated), self.names_level)
+
+    @property
+    def dates(self) -> tuple[str, ...]:
+        """The days of acquisition, where known."""
+        return tuple(sorted({date for part in self.parts for date in part.dates}))
 
 
 @dataclass
 class _Collected:
-    """Candidates of one source while its files are opened one by one."""
+    """What the files hold while they are opened one by one."""
 
-    bands: dict[str, list[Band]] = field(default_factory=dict)
+    bands: list[Band] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
     unnamed: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     foreign: set[str] = field(default_factory=set)
+    paths: list[str] = field(default_factory=list)
 
 
 def find_bands(sources: Sequence[RasterSource], sensor: str, wanted: Iterable[str]) -> Found:
     """Return where each wanted channel of ``sensor`` ("s2" or "s1") is found.
 
-    Within one source the finest pixel size wins; the same band in two sources, or twice at
-    one pixel size, is an error and never guessed. What is not found is simply absent.
+    At one place the finest pixel size wins; the same band twice at one pixel size there is an
+    error and never guessed, at another place it is a part of a mosaic. What is not found is
+    simply absent.
     """
-    channels = set(wanted)
-    collected = [_collect(source, sensor, channels) for source in sources]
-    bands: dict[str, Band] = {}
-    for parts in collected:
-        for channel in sorted(parts.bands):
-            band = _finest(channel, parts.bands[channel])
-            if channel in bands:
-                raise _twice(channel, bands[channel], band)
-            bands[channel] = band
+    channels = tuple(wanted)
+    collected = _Collected()
+    for source in sources:
+        _collect(collected, source, sensor, {*channels, *MASKS})
+    masks: dict[str, list[Band]] = {}
+    for band in collected.bands:
+        if band.channel in MASKS:
+            masks.setdefault(band.channel, []).append(band)
+        else:
             _check_dtype(band, sensor)
-    names = {name for parts in collected for name in parts.names}
+    bands = [band for band in collected.bands if band.channel in channels]
     return Found(
-        bands=bands,
-        other=tuple(sorted(names - channels)),
-        unnamed=tuple(name for parts in collected for name in parts.unnamed),
-        unreadable=tuple(name for parts in collected for name in parts.unreadable),
-        foreign=tuple(sorted({name for parts in collected for name in parts.foreign})),
-        product=_product(sources) if sensor == "s2" else None,
+        parts=arrange(bands, channels),
+        other=tuple(sorted(collected.names - {*channels})),
+        unnamed=tuple(collected.unnamed),
+        unreadable=tuple(collected.unreadable),
+        foreign=tuple(sorted(collected.foreign)),
+        masks=masks,
+        names_level=_named_level(collected.paths),
     )
 
 
-def _collect(source: RasterSource, sensor: str, wanted: set[str]) -> _Collected:
+def find_mask(source: RasterSource) -> list[Band]:
+    """Return the bands of a raster that the user names as a cloud mask.
+
+    Its kind is told by its name, or by a band map; a raster of one band is a mask of any kind.
+    """
     collected = _Collected()
+    _collect(collected, source, "mask", set(MASKS))
+    if not collected.bands:
+        path = raster_files(source.path)[0]
+        with open_raster(path) as dataset:
+            if dataset.count == 1:
+                name = BandName("CLOUD", USER, "")
+                return [_band(dataset, name, 1, path, source, None)]
+        raise SourceError(
+            f"No band of the mask '{without_credentials(source.path)}' is known as SCL, QA60 or a "
+            "cloud mask. Say which one it is with a band map, for example SCL=5."
+        )
+    return collected.bands
+
+
+def _collect(collected: _Collected, source: RasterSource, sensor: str, wanted: set[str]) -> None:
     files = raster_files(source.path)
     single = len(files) == 1
     if source.bands and not single:
@@ -86,6 +140,7 @@ def _collect(source: RasterSource, sensor: str, wanted: set[str]) -> _Collected:
             f"A band map counts the bands of one file, but '{without_credentials(source.path)}' "
             f"holds {len(files)} rasters. Choose the files one by one, each with its own map."
         )
+    bad = 0
     for path in files:
         try:
             dataset = open_raster(path)
@@ -94,47 +149,66 @@ def _collect(source: RasterSource, sensor: str, wanted: set[str]) -> _Collected:
                 raise
             # One bad file in a folder matters only if its band is missed in the end.
             collected.unreadable.append(without_credentials(path))
+            bad += 1
             continue
         with dataset:
-            names = _names(dataset, source, path, sensor)
-            _note(collected, dataset, names, path, sensor)
-            for index, channel in names.items():
-                # Only of what is needed: an unplaced band that nobody wants does no harm.
-                if channel in wanted:
-                    band = _band(dataset, channel, index, path, source)
-                    collected.bands.setdefault(channel, []).append(band)
-    if len(collected.unreadable) == len(files):
+            _take(collected, dataset, source, path, sensor, wanted)
+    if bad == len(files):
         raise SourceError(
             f"None of the {len(files)} rasters in '{source.path}' can be opened. Unpack the "
             "archive and choose the folder, or download the scene again.",
             path=source.path,
         )
-    return collected
 
 
-def _names(dataset: Any, source: RasterSource, path: str, sensor: str) -> dict[int, str]:
+def _take(
+    collected: _Collected, dataset: Any, source: RasterSource, path: str, sensor: str,
+    wanted: set[str],
+) -> None:  # fmt: skip
+    """Take the bands of an open file, or of each of its variables."""
+    if dataset.count == 0 and dataset.driver in _VARIABLES and dataset.subdatasets:
+        for name in dataset.subdatasets[:_MAX_VARIABLES]:
+            with open_raster(name) as variable:
+                _take(collected, variable, source, name, sensor, wanted)
+        return
+    stac = None if is_gdal_name(path) else stac_asset(path)
+    names = _names(dataset, source, path, sensor, stac)
+    collected.paths.append(path)
+    _note(collected, dataset, names, path, sensor)
+    for index, name in names.items():
+        # Only of what is needed: an unplaced band that nobody wants does no harm.
+        if name.channel in wanted:
+            collected.bands.append(_band(dataset, name, index, path, source, stac))
+
+
+def _names(
+    dataset: Any, source: RasterSource, path: str, sensor: str, stac: StacAsset | None
+) -> dict[int, BandName]:
     if dataset.count == 0:
         raise SourceError(
             f"'{without_credentials(path)}' holds no bands itself but {len(dataset.subdatasets)} "
             "rasters inside. Choose one of them, in QGIS as a layer of its own.",
             path=without_credentials(path),
         )
-    return _with_map(band_names(dataset, sensor), dataset, source)
+    return _with_map(band_names(dataset, sensor, stac), dataset, source)
 
 
 def _note(
-    collected: _Collected, dataset: Any, names: dict[int, str], path: str, sensor: str
+    collected: _Collected, dataset: Any, names: dict[int, BandName], path: str, sensor: str
 ) -> None:
     """Remember what a message about missing bands should tell."""
-    collected.names.update(names.values())
+    collected.names.update(name.channel for name in names.values())
     if len(names) < dataset.count:
         collected.unnamed.append(f"'{without_credentials(path)}' ({dataset.count - len(names)})")
-    if not names:
+    if not names and sensor != "mask":
         other = "s1" if sensor == "s2" else "s2"
-        collected.foreign.update(band_names(dataset, other).values())
+        found = band_names(dataset, other).values()
+        collected.foreign.update(name.channel for name in found)
 
 
-def _with_map(names: dict[int, str], dataset: Any, source: RasterSource) -> dict[int, str]:
+def _with_map(
+    names: dict[int, BandName], dataset: Any, source: RasterSource
+) -> dict[int, BandName]:
     """Return the names with the user's map laid over them: it wins over every name."""
     for channel, index in source.bands.items():
         if index > dataset.count:
@@ -142,24 +216,29 @@ def _with_map(names: dict[int, str], dataset: Any, source: RasterSource) -> dict
                 f"The band map says that {channel} is band {index}, but "
                 f"'{without_credentials(source.path)}' has only {dataset.count} bands."
             )
-    mapped = {index: channel for channel, index in source.bands.items()}
+    mapped = {index: BandName(channel, USER, "") for channel, index in source.bands.items()}
     if len(mapped) < len(source.bands):
         raise JobError("The band map gives the same band to two channels.")
     kept = {
         index: name
         for index, name in names.items()
-        if index not in mapped and name not in source.bands
+        if index not in mapped and name.channel not in source.bands
     }
     return {**kept, **mapped}
 
 
-def _band(dataset: Any, channel: str, index: int, path: str, source: RasterSource) -> Band:
+def _band(
+    dataset: Any, name: BandName, index: int, path: str, source: RasterSource,
+    stac: StacAsset | None,
+) -> Band:  # fmt: skip
     nodata = dataset.nodatavals[index - 1]
+    product: Product | None = product_of(path, source.path) or (stac.product if stac else None)
+    date = product.date if product else None
     return Band(
-        channel=channel,
+        channel=name.channel,
         path=path,
         index=index,
-        geometry=_geometry(dataset, source),
+        geometry=geometry_of(dataset, _override(source)),
         dtype=dataset.dtypes[index - 1],
         nodata=None if nodata is None else float(nodata),
         scale=float(dataset.scales[index - 1]),
@@ -167,44 +246,12 @@ def _band(dataset: Any, channel: str, index: int, path: str, source: RasterSourc
         block=dataset.block_shapes[index - 1],
         has_mask=has_mask(dataset, index),
         has_overviews=bool(dataset.overviews(index)),
+        found_by=name.found_by,
+        label=name.label,
+        calibration=calibration_file(path),
+        product=product,
+        date=date or tagged_date(dataset.tags()) or named_date(without_credentials(path)),
     )
-
-
-def _geometry(dataset: Any, source: RasterSource) -> Geometry:
-    shown = without_credentials(dataset.name)
-    crs = _override(source) or dataset.crs
-    unplaced = dataset.transform.is_identity
-    if unplaced and dataset.gcps[0]:
-        raise CrsError(
-            f"'{shown}' is placed by ground control points only, not by a map grid. Terrain-"
-            "correct it in SNAP, or warp it to UTM (in QGIS: Raster > Projections > Warp).",
-            path=shown,
-        )
-    if not crs:
-        raise CrsError(
-            f"'{shown}' has no coordinate reference system. In QGIS set it by right click on the "
-            "layer > Layer CRS; on the command line use gdal_edit.py -a_srs EPSG:code.",
-            path=shown,
-        )
-    if unplaced:
-        raise CrsError(
-            f"'{shown}' has no position on Earth: it has no geotransform. Georeference it, or "
-            "choose the raster it was made from.",
-            path=shown,
-        )
-    if not (crs.is_projected or crs.is_geographic):
-        raise CrsError(
-            f"The CRS '{crs_name(crs)}' of '{shown}' is no map projection and no longitude and "
-            "latitude. Assign the right CRS to the layer.",
-            path=shown,
-        )
-    if dataset.transform.is_degenerate:
-        raise SourceError(
-            f"The pixels of '{shown}' have no area: its geotransform is damaged. Export the "
-            "raster again.",
-            path=shown,
-        )
-    return Geometry(crs, dataset.transform, dataset.width, dataset.height)
 
 
 def _override(source: RasterSource) -> CRS | None:
@@ -219,26 +266,9 @@ def _override(source: RasterSource) -> CRS | None:
         ) from problem
 
 
-def _finest(channel: str, bands: list[Band]) -> Band:
-    ordered = sorted(bands, key=lambda band: band.geometry.pixel_size_m)
-    finest = ordered[0].geometry.pixel_size_m
-    if len(ordered) > 1 and ordered[1].geometry.pixel_size_m < finest * (1 + _SAME_SIZE):
-        raise _twice(channel, *ordered[:2])
-    return ordered[0]
-
-
-def _twice(channel: str, first: Band, second: Band) -> SourceError:
-    if first.path == second.path:
-        advice = f"Say which one it is with a band map, for example {channel}={first.index}."
-        where = f"bands {first.index} and {second.index} of '{first.name}'"
-    else:
-        advice = (
-            "If they are parts of a mosaic: build one virtual raster from them (in QGIS: Raster > "
-            "Miscellaneous > Build Virtual Raster) and choose that; mosaics of several files "
-            "are not read yet. Otherwise leave only one of them, or say which with a band map."
-        )
-        where = f"'{first.name}' and in '{second.name}'"
-    return SourceError(f"{channel} was found twice, in {where}. {advice}", channel=channel)
+def _named_level(paths: Sequence[str]) -> str | None:
+    levels = {f"L{match.upper()}" for path in paths for match in _LEVEL.findall(path)}
+    return levels.pop() if len(levels) == 1 else None
 
 
 def _check_dtype(band: Band, sensor: str) -> None:
@@ -252,13 +282,3 @@ def _check_dtype(band: Band, sensor: str) -> None:
             f"{band.channel} in '{band.name}' has 8 bits: that is a rendered picture, its "
             "reflectance is lost. Choose the original Sentinel-2 bands."
         )
-
-
-def _product(sources: Sequence[RasterSource]) -> Product | None:
-    products = {product for source in sources if (product := read_product(source.path))}
-    if len({(product.level, product.offset) for product in products}) > 1:
-        raise RadiometryError(
-            "The Sentinel-2 bands come from products of different level or offset. Use bands of "
-            "one product."
-        )
-    return next(iter(products), None)

@@ -17,8 +17,16 @@ from rasterio.windows import Window
 
 from ..contract.errors import SourceError
 from .geometry import Geometry, apply, combine, project
-from .pixels import Band, FloatArray, blank_sentinels, blank_zeros, open_raster, read_bands
-from .radiometry import S1Verdict, to_db
+from .pixels import (
+    Band,
+    FloatArray,
+    blank_saturated,
+    blank_sentinels,
+    blank_zeros,
+    open_raster,
+    read_bands,
+)
+from .radar import AMPLITUDE, S1Verdict, to_db
 
 # Pixels lie on the grid when they are off by less than this part of a pixel anywhere.
 ON_GRID = 0.01
@@ -32,7 +40,7 @@ CELL_WIDTH = 480
 class Stack:
     """Bands of the same geometry and resampling, read together.
 
-    ``decibels`` (Sentinel-1 in dB) asks for resampling in linear power: averaging
+    ``sensor`` is ``s2``, ``s1`` or ``mask``. Sentinel-1 is resampled in linear power: averaging
     logarithms is wrong.
     """
 
@@ -62,7 +70,7 @@ def stacks(bands: Sequence[tuple[Band, str]], sensor: str, s1: S1Verdict | None)
     groups: dict[Any, list[Band]] = {}
     for band, resampling in bands:
         g = band.geometry
-        key = (g.crs.to_wkt(), tuple(g.transform)[:6], g.width, g.height, resampling)
+        key = (g.crs.to_wkt(), tuple(g.transform)[:6], g.width, g.height, g.gcps, resampling)
         groups.setdefault(key, []).append(band)
     return [Stack(tuple(members), key[-1], sensor, s1) for key, members in groups.items()]
 
@@ -70,7 +78,7 @@ def stacks(bands: Sequence[tuple[Band, str]], sensor: str, s1: S1Verdict | None)
 def place(geometry: Geometry, grid: Geometry) -> Placement:
     """Return how a raster lies on the grid."""
     ratio = grid.pixel_size_m / geometry.pixel_size_m
-    if geometry.crs != grid.crs:
+    if geometry.crs != grid.crs or geometry.gcps:
         return Placement(None, False, False, ratio)
     t = combine(~geometry.transform, grid.transform)
     separable = abs(t.b) * grid.height < ON_GRID and abs(t.d) * grid.width < ON_GRID
@@ -92,6 +100,10 @@ class StackReader:
             and stack.resampling == "nearest"
             and self._placement.ratio < MANY
         )
+
+    def reaches(self, row: int, col: int, height: int, width: int) -> bool:
+        """Return whether the raster has pixels in a window of the grid."""
+        return self._source_window(row, col, height, width) is not None
 
     def read(self, row: int, col: int, height: int, width: int) -> FloatArray:
         """Return values of a window of the grid, float32 (bands, height, width), nodata as NaN.
@@ -140,14 +152,12 @@ class StackReader:
             return out
         values = self._to_power(self._physical(self._values(window)))
         source, target = self.stack.geometry, self._grid
-        corner = Affine.translation(window.col_off, window.row_off)
         many = self._placement.ratio >= MANY
         # A fixed scale, or GDAL derives one from each window and values depend on the window.
         scale = min(1.0, 1.0 / self._placement.ratio)
         try:
             reproject(
-                values, out,
-                src_transform=combine(source.transform, corner), src_crs=source.crs,
+                values, out, **_source_place(source, window), src_crs=source.crs,
                 dst_transform=combine(target.transform, Affine.translation(col, row)),
                 dst_crs=target.crs, src_nodata=np.nan, dst_nodata=np.nan,
                 resampling=Resampling["average" if many else self.stack.resampling],
@@ -171,9 +181,12 @@ class StackReader:
         for path, positions in by_path.items():
             bands = [self.stack.bands[position] for position in positions]
             values[positions] = read_bands(self._files[path], bands, window)
-        blank_zeros(values)
+        if self.stack.sensor != "mask":
+            blank_zeros(values)
         if self.stack.sensor == "s1":
             blank_sentinels(values)
+        elif self.stack.sensor == "s2":
+            blank_saturated(values)
         return values
 
     def _source_window(self, row: int, col: int, height: int, width: int) -> Window | None:
@@ -188,7 +201,11 @@ class StackReader:
         finite = np.isfinite(x) & np.isfinite(y)
         if not finite.any():
             return None
-        c, r = apply(~geometry.transform, x[finite], y[finite])
+        c, r = geometry.pixels_of(x[finite], y[finite])
+        finite = np.isfinite(c) & np.isfinite(r)
+        if not finite.any():
+            return None
+        c, r = c[finite], r[finite]
         margin = 3 + math.ceil(2 * self._placement.ratio)
         left, right = max(0, math.floor(c.min()) - margin), math.ceil(c.max()) + margin
         top, bottom = max(0, math.floor(r.min()) - margin), math.ceil(r.max()) + margin
@@ -205,17 +222,36 @@ class StackReader:
         return values * np.float32(verdict.scale) + np.float32(verdict.offset)
 
     def _to_power(self, values: FloatArray) -> FloatArray:
-        if self.stack.s1 is None or self.stack.s1.is_power:
+        verdict = self.stack.s1
+        if verdict is None:
             return values
-        return np.power(np.float32(10), values / np.float32(10))
+        if verdict.unit == AMPLITUDE:
+            return values * values
+        return values if verdict.is_linear else np.power(np.float32(10), values / np.float32(10))
 
     def _from_power(self, values: FloatArray) -> FloatArray:
         return values if self.stack.s1 is None else to_db(values).astype(np.float32)
 
     def _to_db(self, values: FloatArray) -> FloatArray:
-        if self.stack.s1 is None or not self.stack.s1.is_power:
+        """Return what was only copied in dB; decibels stay bit for bit."""
+        if self.stack.s1 is None or not self.stack.s1.is_linear:
             return values
-        return to_db(values).astype(np.float32)
+        return self._from_power(self._to_power(values))
+
+
+def _source_place(source: Geometry, window: Window) -> dict[str, Any]:
+    """Return how GDAL is told where a window of the source lies."""
+    if source.gcps:
+        points = source.control_points(int(window.row_off), int(window.col_off))
+        return {"gcps": points, "SRC_METHOD": "GCP_TPS"}
+    corner = Affine.translation(window.col_off, window.row_off)
+    placed = combine(source.transform, corner)
+    if source.crs.is_geographic:
+        # East of 180 degrees GDAL finds nothing: 181 is 179 west to it.
+        middle = placed.c + placed.a * window.width / 2 + placed.b * window.height / 2
+        turns = round(middle / 360.0)
+        placed = Affine(placed.a, placed.b, placed.c - 360.0 * turns, placed.d, placed.e, placed.f)
+    return {"src_transform": placed}
 
 
 def open_stacks(stack_list: Sequence[Stack], grid: Geometry, exits: ExitStack) -> list[StackReader]:

@@ -10,12 +10,14 @@ import pytest
 import rasterio
 
 from multimodal.contract.channels import S2_BANDS
-from multimodal.contract.errors import RadiometryError, SourceError
+from multimodal.contract.errors import DecisionError, RadiometryError, SourceError
 from multimodal.contract.job import RasterSource
+from multimodal.contract.scene_options import SceneOptions
 from multimodal.contract.spec import ModelSpec
 from multimodal.scene import Scene, open_scene
-from multimodal.scene.product import read_product
-from multimodal.scene.radiometry import judge_s1, judge_s2
+from multimodal.scene.optical import judge_s2
+from multimodal.scene.product import product_of
+from multimodal.scene.radar import judge_s1
 from multimodal.scene.sampling import sample_bands
 from multimodal.scene.sources import find_bands
 
@@ -139,11 +141,12 @@ def test_the_product_metadata_of_a_safe_folder_decide(
     xml = tmp_path / "p.SAFE" / "MTD_MSIL2A.xml"
     xml.write_text(MTD.format(-1000, -1000))
     single = tmp_path / "p.SAFE/GRANULE/L/IMG_DATA/R10m/T33_B02_10m.jp2"
-    for path in (xml.parent, xml, single):
-        product = read_product(str(path))
+    for path, source in ((single, single), (single.with_suffix(".tif"), xml.parent)):
+        product = product_of(str(path), str(source))
         assert product is not None
         assert (product.level, product.offset) == ("L2A", -1000)
-    assert read_product(str(single.with_suffix(".tif"))) is None
+    alone = str(single.with_suffix(".tif"))
+    assert product_of(alone, alone) is None
     with open_scene([RasterSource(str(xml))], [sample_scenes[0][1]], spec) as scene:
         assert codes(scene) == []
         assert "MTD_MSIL2A.xml" in scene.describe()["s2"]["evidence"]
@@ -151,7 +154,7 @@ def test_the_product_metadata_of_a_safe_folder_decide(
     for text in (MTD.format(-1000, -900), MTD.format("much", 1), "<cut"):
         xml.write_text(text)
         with pytest.raises(SourceError, match="MTD_MSIL2A"):
-            read_product(str(xml.parent))
+            product_of(str(single), str(xml.parent))
 
 
 @pytest.mark.parametrize(
@@ -207,13 +210,34 @@ def test_raw_numbers_are_refused(
         open_scene([sample_scenes[0][0]], [source], spec)
 
 
-def test_amplitude_is_suspected(
-    sample: tuple, write_raster: Write, sample_scenes: list[Pair], spec: ModelSpec
+def test_amplitude_is_told_from_power(
+    clean: Scene, sample: tuple, write_raster: Write, sample_scenes: list[Pair], spec: ModelSpec
 ) -> None:
     _, s1, place = sample
     source = write_raster("a.tif", 10 ** (s1 / 20), ("VV", "VH"), nodata=np.nan, **place)
     with open_scene([sample_scenes[0][0]], [source], spec) as scene:
-        assert codes(scene) == ["s1_power", "s1_amplitude_suspected"]
+        assert codes(scene) == ["s1_amplitude"]
+        assert scene.describe()["s1"]["unit"] == "amplitude"
+        np.testing.assert_allclose(tensors(scene)[1], tensors(clean)[1], atol=1e-4)
+
+
+def test_a_unit_between_power_and_amplitude_is_asked_about(
+    write_raster: Write, sample_scenes: list[Pair], spec: ModelSpec, sample: tuple
+) -> None:
+    _, s1, place = sample
+    vague = np.stack([s1[0] * 0 - 8.0, s1[1] * 0 - 11.5])  # dB, if it is power
+    source = write_raster("v.tif", 10 ** (vague / 10), ("VV", "VH"), nodata=np.nan, **place)
+    with pytest.raises(DecisionError, match="power or amplitude") as caught:
+        open_scene([sample_scenes[0][0]], [source], spec)
+    assert caught.value.details["choices"] == ["power", "amplitude"]
+    named = write_raster(
+        "n.tif", 10 ** (vague / 10), ("Amplitude_VV", "Amplitude_VH"), nodata=np.nan, **place
+    )
+    for given, options, unit in (
+        (source, SceneOptions(s1_unit="power"), "power"), (named, SceneOptions(), "amplitude"),
+    ):  # fmt: skip
+        with open_scene([sample_scenes[0][0]], [given], spec, options=options) as scene:
+            assert scene.describe()["s1"]["unit"] == unit
 
 
 def test_swapped_polarisations_are_noticed(sample_scenes: list[Pair], spec: ModelSpec) -> None:
@@ -241,7 +265,7 @@ def test_a_large_raster_is_sampled_all_over(write_raster: Write, layout: dict) -
     values = np.stack([np.broadcast_to(ramp, (1600, 2000))] * 3)
     source = write_raster("big.tif", values, ("B04", "B03", "B02"), compress="deflate", **layout)
     bands = tuple(find_bands([source], "s2", ("B04", "B03", "B02")).bands.values())
-    drawn = sample_bands(bands)["B04"]
+    drawn = sample_bands(bands, "s2").values["B04"]
     assert 1000 < drawn.size < 1600 * 200
     assert np.percentile(drawn, [1, 50, 99]) == pytest.approx([343, 2050, 3757], abs=5)
 
@@ -251,10 +275,10 @@ def test_a_narrow_swath_between_the_windows_is_still_seen(write_raster: Write) -
     values[:, :, 100:140] = 1500
     source = write_raster("swath.tif", values, ("B04", "B03", "B02"), compress="deflate")
     bands = tuple(find_bands([source], "s2", ("B04", "B03", "B02")).bands.values())
-    assert sample_bands(bands)["B02"].size > 1000
+    assert sample_bands(bands, "s2").values["B02"].size > 1000
 
 
 def test_one_polarisation_can_be_judged_alone(write_raster: Write, radar: Make) -> None:
     source = write_raster("vh.tif", radar()[1:], ("VH",))
     bands = tuple(find_bands([source], "s1", ("VH",)).bands.values())
-    assert judge_s1(sample_bands(bands), bands).unit == "db"
+    assert judge_s1(sample_bands(bands, "s1").values, bands).unit == "db"

@@ -19,6 +19,7 @@ from multimodal.contract.spec import ModelSpec, default_spec
 from multimodal.scene import Batch, Scene, open_scene
 from multimodal.scene.ahead import read_ahead
 from multimodal.scene.assemble import normalised_difference
+from multimodal.scene.planning import read_plan
 from multimodal.scene.reader import chunks, panel_width
 
 Write = Callable[..., RasterSource]
@@ -445,7 +446,7 @@ def test_wide_tiled_scenes_are_read_in_panels_each_tile_once(
     s2 = write_raster("s2.tif", optical(240, 600), S2_BANDS, **layout)
     s1 = write_raster("s1.tif", radar(240, 600), ("VV", "VH"))
     with open_scene([s2], [s1], spec) as scene:
-        assert panel_width(scene._plan()) == 240
+        assert panel_width(read_plan(scene)) == 240
         ids = [
             read.tile.tile_id for b in scene.batches(scene.select(), 3, 0.75) for read in b.reads
         ]

@@ -1,0 +1,99 @@
+"""What the shell may decide about a scene, and how an understood one is printed."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .contract.channels import MASKS
+from .contract.job import RasterSource
+from .contract.scene_options import (
+    DEFAULT_MAX_DAYS,
+    S1_UNITS,
+    SceneOptions,
+    parse_mask_classes,
+)
+
+_AUTO = "auto"
+_NAMES = {"s2": "Sentinel-2", "s1": "Sentinel-1"}
+
+
+def add_scene_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags by which a user decides what the data leave open."""
+    group = parser.add_argument_group("decisions about the scene")
+    group.add_argument("--s2-offset", default=_AUTO, type=_offset, metavar="auto|0|-1000",
+                       help="DN to add to Sentinel-2 (auto: by its metadata)")  # fmt: skip
+    group.add_argument("--s1-unit", default=_AUTO, choices=S1_UNITS)
+    group.add_argument("--mask", metavar="PATH", help="cloud mask, where none lies beside "
+                       "Sentinel-2 or another one is meant")  # fmt: skip
+    group.add_argument("--mask-band", type=int, metavar="N", help="its band, where it has several")
+    group.add_argument("--mask-classes", default="", metavar="3,8,9,10",
+                       help="values of the mask that count as cloud (QA60: bits)")  # fmt: skip
+    group.add_argument("--max-cloud", type=float, default=1.0, metavar="SHARE",
+                       help="cloud share over which a tile is skipped (1: none)")  # fmt: skip
+    group.add_argument("--fill-missing", action="store_true",
+                       help="fill channels that are not there with their training mean")  # fmt: skip
+    group.add_argument("--max-days", type=int, default=DEFAULT_MAX_DAYS, metavar="N",
+                       help="days between the sensors from which on to warn")  # fmt: skip
+    group.add_argument("--any-pixel-size", action="store_true",
+                       help="take Sentinel-2 also far from the model's resolution")  # fmt: skip
+
+
+def scene_options(options: argparse.Namespace) -> SceneOptions:
+    """Return the decisions; JobError where one makes no sense."""
+    return SceneOptions(
+        s2_offset=None if options.s2_offset == _AUTO else options.s2_offset,
+        s1_unit=options.s1_unit,
+        mask_classes=parse_mask_classes(options.mask_classes),
+        max_cloud=options.max_cloud,
+        fill_missing=options.fill_missing,
+        max_days=options.max_days,
+        any_pixel_size=options.any_pixel_size,
+    )
+
+
+def mask_source(options: argparse.Namespace) -> RasterSource | None:
+    """Return the mask that the user names."""
+    if not options.mask:
+        return None
+    bands = {} if options.mask_band is None else {MASKS[-1]: options.mask_band}
+    return RasterSource(options.mask, bands=bands)
+
+
+def print_scene(described: Mapping[str, Any]) -> None:
+    """Print what was understood, the most costly warnings first."""
+    for warning in described["warnings"]:
+        print(f"Warning     {warning['message']}")
+    for key, name in _NAMES.items():
+        for line in _sensor_lines(name, described[key]):
+            print(line)
+    mask, grid = described["mask"], described["grid"]
+    if mask:
+        classes = ", ".join(map(str, mask["classes"])) or "all but 0"
+        print(f"Cloud mask  {mask['kind']} {classes}, band {mask['band']}, {mask['path']}")
+    print(
+        f"Grid        {grid['width']} x {grid['height']} px, {grid['crs']}, {grid['tiles']} tiles, "
+        f"about {grid['tiles_valid']} with enough pixels"
+    )
+    print(f"Overlap     {described['overlap']:.0%} of Sentinel-2 is covered by Sentinel-1")
+    print(f"Result      about {described['estimate']['output_bytes'] / 1e6:.1f} MB")
+
+
+def _sensor_lines(name: str, sensor: Mapping[str, Any]) -> Iterator[str]:
+    words = [sensor["crs"] or "", ", ".join(sensor["dates"]) or "date unknown"]
+    yield f"{name}  {', '.join(filter(None, [*words, sensor.get('level')]))}"
+    for channel, band in sensor["bands"].items():
+        size = f"{band['pixel_size_m']:.4g} m"
+        yield f"  {channel:4s} band {band['band']:<3d} {size:>8s}  {band['path']}"
+        yield f"       by {band['found_by']}"
+    if sensor["filled"]:
+        yield f"  filled with the training mean: {', '.join(sensor['filled'])}"
+    for part in sensor.get("parts", ()):
+        yield f"  part {', '.join(part['files'][:2])}: {part['evidence']}"
+    unit = sensor.get("unit")
+    yield f"  values: {f'{unit}; ' if unit else ''}{sensor['evidence']}"
+
+
+def _offset(text: str) -> float | str:
+    return text if text == _AUTO else float(text)

@@ -1,0 +1,97 @@
+"""What the user should know about a scene, the most costly first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .dates import days_apart
+from .geometry import crs_name
+from .layout import SAME_SIZE, needs_metric
+from .radiometry import SceneWarning
+
+if TYPE_CHECKING:
+    from .scene import Scene
+
+# By what ignoring it would cost: first what makes every tile worthless.
+_ORDER = (
+    "s2_empty", "s1_empty", "s1_swapped", "s1_beta0", "channels_filled", "s2_coarse", "s1_gcps",
+    "s2_l1c", "dates_apart", "mosaic_dates", "partial_overlap", "s2_saturated", "s2_resampled",
+    "metric_grid", "s1_amplitude", "s1_power", "s1_db100", "s2_reflectance",
+)  # fmt: skip
+
+
+def scene_warnings(scene: Scene) -> tuple[SceneWarning, ...]:
+    """Return every warning once, sorted."""
+    found: dict[str, SceneWarning] = {}
+    for judged in (*scene.optical, *scene.radar):
+        for warning in judged.verdict.warnings:
+            found.setdefault(warning.code, warning)
+    for warning in (*_content(scene), *_dates(scene), *_grid(scene)):
+        found.setdefault(warning.code, warning)
+    rank = {code: place for place, code in enumerate(_ORDER)}
+    return tuple(sorted(found.values(), key=lambda warning: rank.get(warning.code, len(rank))))
+
+
+def _content(scene: Scene) -> list[SceneWarning]:
+    found = []
+    if scene.filled:
+        found.append(SceneWarning("channels_filled", _FILLED.format(", ".join(scene.filled))))
+    if scene.s2.level == "L1C":
+        found.append(SceneWarning("s2_l1c", _L1C))
+    if scene.overlap < 0.99:
+        found.append(SceneWarning("partial_overlap", _PARTIAL.format(int(scene.overlap * 100))))
+    return found
+
+
+def _dates(scene: Scene) -> list[SceneWarning]:
+    found = []
+    most = scene.options.max_days
+    optical, radar = scene.s2.dates, scene.s1.dates
+    days = days_apart(optical, radar)
+    if days is not None and days > most:
+        found.append(SceneWarning("dates_apart", _APART.format(days, ", ".join(radar), most)))
+    for name, dates in (("Sentinel-2", optical), ("Sentinel-1", radar)):
+        spread = days_apart(dates, dates[:1])
+        if spread is not None and spread > most:
+            found.append(SceneWarning("mosaic_dates", _MOSAIC.format(name, ", ".join(dates))))
+    return found
+
+
+def _grid(scene: Scene) -> list[SceneWarning]:
+    found = []
+    finest, resolution = scene.optical[0].part.geometry, scene.spec.ground_resolution
+    size = finest.pixel_size_m
+    if size > 2 * resolution:
+        found.append(SceneWarning("s2_coarse", _COARSE.format(size, resolution)))
+    elif abs(size / resolution - 1) > SAME_SIZE and not needs_metric(finest):
+        found.append(SceneWarning("s2_resampled", _RESAMPLED.format(size, resolution)))
+    if needs_metric(finest):
+        names = crs_name(finest.crs), crs_name(scene.grid.geometry.crs)
+        found.append(SceneWarning("metric_grid", _METRIC.format(*names)))
+    return found
+
+
+_FILLED = (
+    "{} not found: filled with the training mean as asked. The model sees nothing there; expect "
+    "lower accuracy."
+)
+_L1C = (
+    "Sentinel-2 is a Level-1C product (top of atmosphere). The model was trained on Level-2A: "
+    "expect haze in the blue bands to lower its accuracy."
+)
+_PARTIAL = "Sentinel-1 covers {} % of Sentinel-2; tiles outside are skipped."
+_APART = (
+    "Sentinel-2 and Sentinel-1 were taken {} days apart (Sentinel-1: {}; more than {}): harvest, "
+    "snow or floods between them would confuse the model."
+)
+_MOSAIC = "The parts of {} were taken on days far apart: {}."
+_COARSE = (
+    "The finest Sentinel-2 band has pixels of {:.4g} m, the model works at {:g} m: it sees a blur."
+)
+_RESAMPLED = (
+    "The finest Sentinel-2 band has pixels of {:.4g} m; all bands were resampled to the {:g} m of "
+    "the model."
+)
+_METRIC = (
+    "Sentinel-2 is in {}, whose units are no metres on the ground; the tile grid was made in {}."
+)

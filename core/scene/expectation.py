@@ -1,0 +1,63 @@
+"""How many tiles will have enough pixels, from the sample that was read anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from rasterio.crs import CRS
+
+from .geometry import project
+from .grid import TileGrid
+from .sampling import Sample
+
+# Points a tile and axis that are looked up.
+_POINTS = 5
+# More tiles than this are counted by an evenly spread choice of them.
+_MOST_TILES = 20_000
+
+
+def expected_valid(
+    grid: TileGrid, tile_ids: np.ndarray, s2: Sequence[Sample], s1: Sequence[Sample],
+    min_valid: float,
+) -> int:  # fmt: skip
+    """Return how many of the tiles are likely to be classified.
+
+    Args:
+        tile_ids: which tiles of the grid, (N,).
+        s1: empty where the model needs no radar.
+    """
+    if not len(tile_ids):
+        return 0
+    step = -(-len(tile_ids) // _MOST_TILES)
+    chosen = tile_ids[::step]
+    rows, cols = np.divmod(chosen, grid.columns)
+    x, y = _points(grid, rows, cols)
+    enough = np.ones(len(chosen), dtype=bool)
+    for samples in (s2, s1):
+        if samples:
+            share = _share(samples, x, y, grid.geometry.crs).mean(axis=1)
+            enough &= (share >= min_valid) & (share > 0)
+    return round(float(enough.mean()) * len(tile_ids))
+
+
+def _points(grid: TileGrid, rows: np.ndarray, cols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (x, y) of points in each tile, (tiles, points) each."""
+    inner = (np.arange(_POINTS) + 0.5) / _POINTS * grid.tile_size
+    across, down = (part.ravel() for part in np.meshgrid(inner, inner))
+    half = grid.tile_size / 2
+    shift_x, shift_y = (across - half) / grid.stride, (down - half) / grid.stride
+    return grid.centres(rows[:, None] + shift_y[None, :], cols[:, None] + shift_x[None, :])
+
+
+def _share(samples: Sequence[Sample], x: np.ndarray, y: np.ndarray, crs: CRS) -> np.ndarray:
+    best = np.zeros(x.shape)
+    for sample in samples:
+        xs, ys = x.ravel(), y.ravel()
+        if sample.geometry.crs != crs:
+            xs, ys = project(xs, ys, crs, sample.geometry.crs)
+        cols, rows = sample.geometry.pixels_of(xs, ys)
+        known = np.isfinite(cols) & np.isfinite(rows)
+        found = sample.valid_at(np.where(known, cols, -1), np.where(known, rows, -1))
+        best = np.maximum(best, found.reshape(x.shape))
+    return best
