@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from .cli_area import aoi_wkt, extent_wkt
 from .cli_import import add_import_arguments, run_import
+from .cli_scene import add_scene_arguments, mask_source, print_scene, scene_options
 from .contract.channels import S1_BANDS, S2_BANDS
 from .contract.errors import CancelledError, InternalError, JobError, MultimodalError
 from .contract.job import PRECISIONS, ClassifyJob, RasterSource
@@ -120,28 +121,14 @@ def _inspect_scene(options: argparse.Namespace) -> tuple[int, Result]:
     from .scene import open_scene
 
     spec = read_spec(options.model) if options.model else default_spec()
-    with open_scene(_sources(options, "s2"), _sources(options, "s1"), spec) as scene:
+    with open_scene(
+        _sources(options, "s2"), _sources(options, "s1"), spec,
+        mask=mask_source(options), options=scene_options(options),
+    ) as scene:  # fmt: skip
         described = scene.describe()
     if not options.json:
-        _print_scene(described)
+        print_scene(described)
     return EXIT_OK, described
-
-
-def _print_scene(described: Mapping[str, Any]) -> None:
-    for key, name in (("s2", "Sentinel-2"), ("s1", "Sentinel-1")):
-        sensor = described[key]
-        print(f"{name}  {sensor['crs']}")
-        for channel, band in sensor["bands"].items():
-            size = f"{band['pixel_size_m']:g} m"
-            print(f"  {channel:4s} band {band['band']:<3d} {size:>6s}  {band['path']}")
-        print(f"  values: {sensor['evidence']}")
-    grid = described["grid"]
-    print(
-        f"Grid        {grid['width']} x {grid['height']} px, {grid['tiles']} tiles, {grid['crs']}"
-    )
-    print(f"Overlap     {described['overlap']:.0%} of Sentinel-2 is covered by Sentinel-1")
-    for warning in described["warnings"]:
-        print(f"Warning     {warning['message']}")
 
 
 def _inspect_model(options: argparse.Namespace) -> tuple[int, Result]:
@@ -184,6 +171,8 @@ def _job(options: argparse.Namespace) -> ClassifyJob:
         batch_size=options.batch_size,
         min_valid=options.min_valid,
         overwrite=options.overwrite,
+        mask=mask_source(options),
+        options=scene_options(options),
     )
 
 
@@ -266,6 +255,7 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
                             help=f"{title}: rasters, folder or archive")  # fmt: skip
         parser.add_argument(f"--{sensor}-bands", metavar="MAP",
                             help=f"band map where names do not tell, like {example}")  # fmt: skip
+    add_scene_arguments(parser)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def add_scene_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--max-cloud", type=float, default=1.0, metavar="SHARE",
                        help="cloud share over which a tile is skipped (1: none)")  # fmt: skip
     group.add_argument("--fill-missing", action="store_true",
-                       help="fill channels that are not there with their training mean")  # fmt: skip
+                       help="fill channels that are missing with their training mean")  # fmt: skip
     group.add_argument("--max-days", type=int, default=DEFAULT_MAX_DAYS, metavar="N",
                        help="days between the sensors from which on to warn")  # fmt: skip
     group.add_argument("--any-pixel-size", action="store_true",

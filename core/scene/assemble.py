@@ -51,8 +51,8 @@ def assemble(
     the training mean (0 when normalised).
     """
     nothing = np.full(valid.shape, np.nan, dtype=np.float32)
-    layers = np.stack([_channel(item.name, values, nothing) for item in channels])
-    return _normalised(layers, channels, valid)
+    layers = [_channel(item.name, values, nothing) for item in channels]
+    return _normalised(np.stack(layers), channels, valid)
 
 
 def normalised_difference(first: FloatArray, second: FloatArray) -> FloatArray:
@@ -64,11 +64,12 @@ def normalised_difference(first: FloatArray, second: FloatArray) -> FloatArray:
 
 
 def _channel(name: str, values: Mapping[str, FloatArray], nothing: FloatArray) -> FloatArray:
-    bands = INDEX_BANDS.get(name, (name,))
+    bands: tuple[str, ...] = INDEX_BANDS.get(name, (name,))
     if not all(band in values for band in bands):
         return nothing
     if name in INDEX_BANDS:
-        return normalised_difference(values[bands[0]], values[bands[1]])
+        first, second = INDEX_BANDS[name]
+        return normalised_difference(values[first], values[second])
     return values[name]
 
 

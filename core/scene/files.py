@@ -101,7 +101,7 @@ def read_text(path: str, limit: int) -> bytes:
             return member.read(limit)
     except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as problem:
         raise SourceError(
-            f"'{without_credentials(path)}' cannot be read ({problem}). Download the product again.",
+            f"'{without_credentials(path)}' cannot be read ({problem}). Download it again.",
             path=without_credentials(path),
         ) from problem
 

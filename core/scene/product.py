@@ -87,7 +87,7 @@ def _parse(path: str) -> Product:
         offsets = {float(text) for text in _texts(root, _OFFSETS)}
     except ValueError as problem:
         raise SourceError(
-            f"The product metadata '{path}' cannot be read ({problem}). Download the product again.",
+            f"The product metadata '{path}' cannot be read ({problem}). Download it again.",
             path=path,
         ) from problem
     if len(offsets) > 1:

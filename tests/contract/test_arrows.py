@@ -46,11 +46,13 @@ ARROWS = {
     "worker": {"contract", "pipeline", "training"},
     "cli_area": {"contract"},
     "cli_import": {"contract", "importing"},
+    "cli_scene": {"contract"},
     "cli": {
         "contract",
         "cli_area",
         "cli_import",
         "cli_progress",
+        "cli_scene",
         "scene",
         "checkpoint",
         "pipeline",

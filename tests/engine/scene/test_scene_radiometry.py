@@ -93,36 +93,43 @@ def test_an_offset_in_the_metadata_is_removed(
         np.testing.assert_allclose(tensors(scene)[0], tensors(clean)[0], atol=2e-6)
 
 
-def test_an_offset_that_nothing_states_is_suspected(
-    sample: tuple, write_raster: Write, sample_scenes: list[Pair], spec: ModelSpec
+def test_an_offset_that_nothing_states_stops_for_a_decision(
+    clean: Scene, sample: tuple, write_raster: Write, sample_scenes: list[Pair], spec: ModelSpec
 ) -> None:
     s2, _, place = sample
     shifted = np.where(s2 > 0, s2 + 1000, 0).astype(np.uint16)
     source = write_raster("o.tif", shifted, S2_BANDS, nodata=0, **place)
+    with pytest.raises(DecisionError, match=r"baseline 04\.00") as caught:
+        open_scene([source], [sample_scenes[0][1]], spec)
+    assert caught.value.details["decision"] == "s2_offset"
+    assert caught.value.details["choices"] == [0.0, -1000.0]
+    for offset in (0.0, -1000.0):
+        options = SceneOptions(s2_offset=offset)
+        with open_scene([source], [sample_scenes[0][1]], spec, options=options) as scene:
+            assert codes(scene) == []
+            assert scene.describe()["s2"]["offset"] == offset
+            assert "by the user" in scene.describe()["s2"]["evidence"]
+            assert np.array_equal(tensors(scene)[0], tensors(clean)[0]) == (offset == -1000.0)
+
+
+def test_snow_lifts_the_visible_bands_and_is_no_offset(
+    write_raster: Write, sample: tuple, sample_scenes: list[Pair], spec: ModelSpec
+) -> None:
+    s2, _, place = sample
+    snow = s2.copy()
+    snow[:8][snow[:8] > 0] += 6000  # B01 to B08; short-wave infrared stays dark
+    source = write_raster("snow.tif", snow, S2_BANDS, nodata=0, **place)
     with open_scene([source], [sample_scenes[0][1]], spec) as scene:
-        assert codes(scene) == ["s2_offset_suspected"]
-        assert "baseline 04.00" in scene.warnings[0]
+        assert scene.describe()["s2"]["offset"] == 0
 
 
-def test_an_offset_that_was_removed_before_is_noticed(
+def test_an_offset_that_was_removed_before_is_asked_about(
     sample: tuple, write_raster: Write, sample_scenes: list[Pair], spec: ModelSpec
 ) -> None:
     s2, _, place = sample
     source = write_raster("n.tif", s2, S2_BANDS, nodata=0, scale_offset=(1e-4, -0.1), **place)
-    with pytest.raises(RadiometryError, match="removed already"):
+    with pytest.raises(DecisionError, match="removed already"):
         open_scene([source], [sample_scenes[0][1]], spec)
-
-
-def test_real_scenes_with_the_offset_left_in(shared_data: Path, spec: ModelSpec) -> None:
-    def seen(place: str) -> list[str]:
-        folder = shared_data / "terramind" / place
-        s2 = RasterSource(str(folder / "S2L2A.tif"), bands=TERRAMIND_S2)
-        s1 = RasterSource(str(folder / "S1RTC.tif"), bands=TERRAMIND_S1)
-        with open_scene([s2], [s1], spec) as scene:
-            return codes(scene)
-
-    assert seen("433D_629L_3_1") == ["s2_offset_suspected"]
-    assert seen("637U_59R_1_3") == []
 
 
 MTD = """<?xml version="1.0"?><n1:P xmlns:n1="x"><BOA_ADD_OFFSET_VALUES_LIST>

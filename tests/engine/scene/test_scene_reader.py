@@ -335,16 +335,6 @@ def test_an_extent_without_tiles_is_refused_with_the_reason(pair: Pair, spec: Mo
             scene.select("POLYGON ((15 47, 16 47, 16 48, 15 47))")
 
 
-def test_web_mercator_is_warned_of(
-    write_raster: Write, optical: Make, radar: Make, spec: ModelSpec
-) -> None:
-    place = Affine(10, 0, 1_600_000, 0, -10, 6_100_000)
-    s2 = write_raster("s2.tif", optical(), S2_BANDS, place, "EPSG:3857")
-    s1 = write_raster("s1.tif", radar(), ("VV", "VH"), place, "EPSG:3857")
-    with open_scene([s2], [s1], spec) as scene:
-        assert "0.67 m on the ground" in scene.warnings[0]
-
-
 def test_batches_keep_the_order_and_carry_skipped_tiles(
     sample_scenes: list[Pair], spec: ModelSpec
 ) -> None:

@@ -159,10 +159,12 @@ def test_the_same_band_twice_is_asked_about(
     one = write_raster("d/left.tif", optical(8, 8), S2_BANDS)
     two = write_raster("d/right.tif", optical(8, 8), S2_BANDS)
     for sources in ([one, two], [RasterSource(str(tmp_path / "d"))]):
-        with pytest.raises(SourceError, match="virtual raster"):
+        with pytest.raises(SourceError, match="same place"):
             find_bands(sources, "s2", S2_BANDS)
     with pytest.raises(SourceError, match="band map, for example B02="):
         indexes(write_raster("twice.tif", optical(8, 8)[:2], ("B02", "B2")))
+    with pytest.raises(SourceError, match="given twice"):
+        find_bands([one, one], "s2", S2_BANDS)
 
 
 def test_missing_channels_are_listed_with_what_was_found(
@@ -280,14 +282,3 @@ def test_pictures_and_complex_products_are_refused(
     slc = write_raster("slc.tif", complex_values, ("VV", "VH"))
     with pytest.raises(RadiometryError, match="complex"):
         indexes(slc, "s1", ("VV", "VH"))
-
-
-def test_optical_rasters_in_two_zones_are_refused(
-    write_raster: Write, optical: Make, radar: Make, spec: ModelSpec
-) -> None:
-    values = optical()
-    first = write_raster("a.tif", values[:6], S2_BANDS[:6])
-    second = write_raster("b.tif", values[6:], S2_BANDS[6:], crs="EPSG:32632")
-    s1 = write_raster("s1.tif", radar(), ("VV", "VH"))
-    with pytest.raises(CrsError, match="several coordinate systems"):
-        open_scene([first, second], [s1], spec)
