@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,8 +12,9 @@ from .geometry import project
 from .grid import TileGrid
 from .sampling import Sample
 
-# Points a tile and axis that are looked up.
-_POINTS = 5
+# Points that are looked up in all, and the fewest along each axis of a tile.
+_ALL_POINTS = 400_000
+_FEWEST_POINTS = 5
 # More tiles than this are counted by an evenly spread choice of them.
 _MOST_TILES = 20_000
 
@@ -43,7 +45,9 @@ def expected_valid(
 
 def _points(grid: TileGrid, rows: np.ndarray, cols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return (x, y) of points in each tile, (tiles, points) each."""
-    inner = (np.arange(_POINTS) + 0.5) / _POINTS * grid.tile_size
+    count = math.isqrt(_ALL_POINTS // len(rows))
+    count = min(max(count, _FEWEST_POINTS), grid.tile_size)
+    inner = (np.arange(count) + 0.5) / count * grid.tile_size
     across, down = (part.ravel() for part in np.meshgrid(inner, inner))
     half = grid.tile_size / 2
     shift_x, shift_y = (across - half) / grid.stride, (down - half) / grid.stride

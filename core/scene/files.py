@@ -132,6 +132,9 @@ def _in_folder(folder: Path) -> Iterable[str]:
 
 def _checked(names: Iterable[str], path: str) -> tuple[str, ...]:
     found = list(islice(filter(_is_image, names), MAX_FILES + 1))
+    # A virtual raster beside its own files would give each band twice.
+    own = [name for name in found if not name.lower().endswith(".vrt")]
+    found = own or found
     if not found:
         raise SourceError(
             f"'{path}' holds no raster ({', '.join(RASTER_SUFFIXES)}). "

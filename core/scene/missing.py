@@ -44,6 +44,8 @@ def _missing(found: Found, wanted: tuple[str, ...]) -> list[str]:
 
 def _sentence(sensor: str, missing: list[str], found: Found) -> str:
     name = _NAMES[sensor]
+    if not found.is_given:
+        return f"The model needs {name} {', '.join(missing)}, but no {name} raster was given."
     present = sorted({*found.bands, *found.other})
     words = [f"The model needs {name} {', '.join(missing)}, not found."]
     words.append(f"Found: {', '.join(present)}." if present else "No band has a known name.")

@@ -123,7 +123,7 @@ def _unit(values: Mapping[str, np.ndarray], bands: Sequence[Band]) -> str:
         return _power_or_amplitude(values, bands)
     raise RadiometryError(
         f"Sentinel-1 values look like raw digital numbers (median {median:.4g}), not like "
-        "backscatter. Calibrate to sigma0 first (for example in SNAP: Radiometric > Calibrate, "
+        "backscatter: calibrate to sigma0 first (for example in SNAP: Radiometric > Calibrate, "
         "then Terrain Correction) and choose the result, or choose the whole .SAFE folder, which "
         "holds the calibration.",
         median=median,

@@ -169,9 +169,10 @@ def _open(
         geometries, spec.tile_size, spec.ground_resolution, stride,
         any_pixel_size=options.any_pixel_size,
     )  # fmt: skip
+    # Raw numbers make a pair useless wherever it lies; an offset is asked about only of a pair.
+    radar = tuple(_judged_s1(part, options) for part in found_s1.parts) if wanted_s1 else ()
     overlap = check_overlap(grid.geometry, geometries, found_s1)
     optical = tuple(_judged_s2(part, options) for part in found_s2.parts)
-    radar = tuple(_judged_s1(part, options) for part in found_s1.parts) if wanted_s1 else ()
     return Scene(
         spec, grid, found_s2, found_s1, optical, radar, overlap,
         choose_mask(found_s2, mask, options.mask_classes), filled, options,

@@ -46,6 +46,7 @@ class Found:
     foreign: tuple[str, ...] = ()
     masks: dict[str, list[Band]] = field(default_factory=dict)
     names_level: str | None = None
+    is_given: bool = True
 
     @property
     def bands(self) -> dict[str, Band]:
@@ -109,6 +110,7 @@ def find_bands(sources: Sequence[RasterSource], sensor: str, wanted: Iterable[st
         foreign=tuple(sorted(collected.foreign)),
         masks=masks,
         names_level=_named_level(collected.paths),
+        is_given=bool(sources),
     )
 
 

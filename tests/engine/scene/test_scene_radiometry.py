@@ -213,7 +213,7 @@ def test_raw_numbers_are_refused(
     _, s1, place = sample
     raw = np.nan_to_num(10 ** (s1 / 20) * 1000).astype(np.uint16)
     source = write_raster("raw.tif", raw, ("VV", "VH"), **place)
-    with pytest.raises(RadiometryError, match="Calibrate to sigma0 first"):
+    with pytest.raises(RadiometryError, match="calibrate to sigma0 first"):
         open_scene([sample_scenes[0][0]], [source], spec)
 
 
