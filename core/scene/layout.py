@@ -20,8 +20,8 @@ SAME_SIZE = 1e-6
 MAX_COARSER = 3.0
 # Below this part of it the averaging of pixels would take longer than the model.
 MAX_FINER = 50.0
-# Pixels; a raster of no size is no scene, and one of this many no computer's.
-_MAX_SIDE = 10_000_000
+# Pixels; 5,000 km at 10 m: parts that far apart are no scene.
+_MAX_SIDE = 500_000
 
 
 def lay_grid(

@@ -31,8 +31,8 @@ def describe(
     come from a sample. What differs between the parts of a mosaic stands under ``parts``.
     """
     grid = scene.grid
-    tiles = np.arange(len(grid))
     chosen = np.array([t.tile_id for t in scene.select(extent_wkt, aoi_wkt)])
+    tiles = np.arange(len(grid))
     samples = [j.sample for j in scene.optical], [j.sample for j in scene.radar]
     valid = expected_valid(grid, tiles, *samples, min_valid)
     good = valid if len(chosen) == len(tiles) else expected_valid(grid, chosen, *samples, min_valid)
