@@ -129,7 +129,8 @@ def test_parts_in_two_utm_zones_fit_at_the_seam(
     np.testing.assert_allclose(shift, shift.round(), atol=1e-6)  # on the pixels of the first part
     col, row = abs(shift).round().astype(int)
     found = found[:, row : row + 480, col : col + 240]
-    np.testing.assert_array_equal(found[:, :240], clean[:, :240])
+    measured = (clean[:, :240] != 0).any(axis=0)
+    np.testing.assert_array_equal(found[:, :240][:, measured], clean[:, :240][:, measured])
     # Warped there and back by nearest neighbour: a pixel is its own or that beside it.
     south, same = found[:, 260:470, 10:230], clean[:, 260:470, 10:230]
     assert np.median(np.abs(south - same)) < 0.05
@@ -184,7 +185,7 @@ def test_a_part_without_a_band_is_named(whole: Pair, write_raster: Write, spec: 
         poor = write_raster(
             "poor.tif", dataset.read()[:11], S2_BANDS[:11], dataset.transform, dataset.crs
         )
-    with pytest.raises(MissingChannelsError, match="poor.tif") as caught:
+    with pytest.raises(MissingChannelsError, match=r"poor\.tif") as caught:
         open_scene([good, poor], [whole[1]], spec)
     assert caught.value.details["missing"] == ["B12"]
 

@@ -1,0 +1,232 @@
+"""Bands by every name that providers give them: descriptions, tags, STAC, wavelengths, files."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.crs import CRS
+from rasterio.shutil import copy as copy_raster
+from scipy.io import netcdf_file
+
+from multimodal.contract.channels import CENTRAL_WAVELENGTHS, S2_BANDS, s2_band_from_text
+from multimodal.contract.errors import DecisionError, SourceError
+from multimodal.contract.job import RasterSource
+from multimodal.contract.spec import ModelSpec
+from multimodal.scene import open_scene
+from multimodal.scene.sources import find_bands
+
+Write = Callable[..., RasterSource]
+Make = Callable[..., np.ndarray]
+Pair = tuple[RasterSource, RasterSource]
+
+# As each provider names the twelve bands of Level-2A, in the order of S2_BANDS.
+PROVIDERS = {
+    "earth engine": ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", "B12"),
+    "element84": ("coastal", "blue", "green", "red", "rededge1", "rededge2", "rededge3", "nir",
+                  "nir08", "nir09", "swir16", "swir22"),
+    "planetary computer": S2_BANDS,
+    "gdal driver": ("B1, central wavelength 443 nm", "B2, central wavelength 490 nm",
+                    "B3, central wavelength 560 nm", "B4, central wavelength 665 nm",
+                    "B5, central wavelength 705 nm", "B6, central wavelength 740 nm",
+                    "B7, central wavelength 783 nm", "B8, central wavelength 842 nm",
+                    "B8A, central wavelength 865 nm", "B9, central wavelength 945 nm",
+                    "B11, central wavelength 1610 nm", "B12, central wavelength 2190 nm"),
+    "wavelengths": tuple(f"central wavelength {nm} nm" for nm in (
+        443, 490, 560, 665, 705, 740, 783, 842, 865, 945, 1610, 2190)),
+    "micrometres": tuple(f"wavelength: {um} um" for um in (
+        0.4427, 0.4924, 0.5598, 0.6646, 0.7041, 0.7405, 0.7828, 0.8328, 0.8647, 0.9451, 1.6137,
+        2.2024)),
+    "granules": tuple(f"T33UUP_20170613T101031_{name}_10m" for name in S2_BANDS),
+    "words": ("Coastal aerosol", "Blue", "Green", "Red", "Vegetation red edge 1",
+              "Vegetation red edge 2", "Vegetation red edge 3", "Near infrared", "Narrow NIR",
+              "Water vapour", "SWIR 1", "SWIR 2"),
+    "eo common names": ("coastal", "blue", "green", "red", "rededge071", "rededge075",
+                        "rededge078", "nir", "nir08", "nir09", "swir16", "swir22"),
+}  # fmt: skip
+
+
+def found(source: RasterSource, sensor: str = "s2") -> dict[str, tuple[int, str]]:
+    wanted = S2_BANDS if sensor == "s2" else ("VV", "VH")
+    bands = find_bands([source], sensor, wanted).bands
+    return {name: (band.index, band.found_by) for name, band in bands.items()}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_descriptions_of_providers(provider: str, write_raster: Write, optical: Make) -> None:
+    order = np.random.default_rng(3).permutation(12)
+    names = [PROVIDERS[provider][place] for place in order]
+    source = write_raster("s2.tif", optical(8, 8)[order], tuple(names))
+    expected = {
+        S2_BANDS[place]: (number, "description") for number, place in enumerate(order, start=1)
+    }
+    assert found(source) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["B04 B08", "quality", "nir and red", "NDVI", "band", "rededge", "wavelength 600 nm", ""],
+)
+def test_what_names_no_band_or_two_is_not_guessed(text: str) -> None:
+    assert s2_band_from_text(text) is None
+
+
+def test_wavelength_tags_of_envi_files(write_raster: Write, optical: Make) -> None:
+    for unit, factor in (("Nanometers", 1.0), ("Micrometers", 1e-3), ("", 1e-3)):
+        source = write_raster("envi.tif", optical(8, 8))
+        with rasterio.open(source.path, "r+") as dataset:
+            for number, name in enumerate(S2_BANDS, start=1):
+                tags = {"wavelength": str(CENTRAL_WAVELENGTHS[name] * factor)}
+                dataset.update_tags(number, **tags, wavelength_units=unit)
+        assert found(source) == {
+            name: (number, "wavelength") for number, name in enumerate(S2_BANDS, start=1)
+        }
+
+
+def item(asset: dict[str, Any], **properties: Any) -> str:
+    return json.dumps(
+        {"type": "Feature", "stac_version": "1.0.0", "collection": "sentinel-2-l2a",
+         "properties": {"datetime": "2023-05-04T10:00:00Z", **properties},
+         "assets": {"thumbnail": {"href": "x.jpg"}, "data": asset}}
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("style", ["eo:bands", "bands", "wavelengths"])
+def test_a_stac_item_beside_the_raster(
+    style: str, write_raster: Write, optical: Make, tmp_path: Path
+) -> None:
+    source = write_raster("scene.tif", optical(8, 8))
+    if style == "wavelengths":
+        bands = [{"center_wavelength": CENTRAL_WAVELENGTHS[name] / 1000} for name in S2_BANDS]
+    else:
+        bands = [{"name": name} for name in S2_BANDS]
+    key = "bands" if style == "bands" else "eo:bands"
+    asset = {"href": "https://example.org/a/scene.tif?sig=x", key: bands}
+    (tmp_path / "anything.json").write_text(item(asset))
+    (tmp_path / "rubbish.json").write_text("{")
+    (tmp_path / "list.json").write_text("[1]")
+    names = find_bands([source], "s2", S2_BANDS)
+    assert [band.index for band in names.bands.values()] == list(range(1, 13))
+    assert {band.found_by for band in names.bands.values()} == {"STAC item"}
+    assert (names.level, names.dates) == ("L2A", ("2023-05-04",))
+
+
+@pytest.mark.parametrize(
+    ("properties", "raster_bands", "offset"),
+    [
+        ({"s2:processing_baseline": "05.09"}, [], -1000),
+        ({"s2:processing_baseline": "02.05"}, [], 0),
+        ({}, [{"scale": 0.0001, "offset": -0.1}], -1000),
+        ({"earthsearch:boa_offset_applied": True}, [{"scale": 0.0001, "offset": -0.1}], 0),
+    ],
+    ids=["since 04.00", "before", "raster:bands", "removed by Element84"],
+)
+def test_the_offset_of_a_stac_item(
+    properties: dict, raster_bands: list, offset: float,
+    write_raster: Write, optical: Make, pair: Pair, spec: ModelSpec, tmp_path: Path,
+) -> None:  # fmt: skip
+    low = 1300 if offset else 60
+    source = write_raster("scene.tif", optical(low=low), nodata=0)
+    bands = [{"name": name} for name in S2_BANDS]
+    asset = {"href": "./scene.tif", "eo:bands": bands, "raster:bands": raster_bands}
+    (tmp_path / "scene.json").write_text(item(asset, **properties))
+    with open_scene([source], [pair[1]], spec) as scene:
+        described = scene.describe()
+    assert described["s2"]["offset"] == pytest.approx(offset)
+    assert "scene.json" in described["s2"]["evidence"]
+
+
+def test_variables_of_a_netcdf_file(
+    write_raster: Write, optical: Make, pair: Pair, spec: ModelSpec, tmp_path: Path
+) -> None:
+    """As openEO and xarray write them: a variable a band."""
+    xarray_like = tmp_path / "cube.nc"
+    _write_netcdf(xarray_like, optical(240, 240), S2_BANDS)
+    with open_scene([RasterSource(str(xarray_like))], [pair[1]], spec) as scene:
+        assert {name: band.found_by for name, band in scene.s2.bands.items()} == dict.fromkeys(
+            scene.s2.bands, "tag"
+        )
+        (cube,) = (b.s2 for b in scene.batches(scene.select(), 8, 0.5))
+    with open_scene([pair[0]], [pair[1]], spec) as scene:
+        (tiff,) = (b.s2 for b in scene.batches(scene.select(), 8, 0.5))
+    np.testing.assert_array_equal(cube, tiff)
+
+
+def _write_netcdf(path: Path, values: np.ndarray, names: tuple[str, ...]) -> None:
+    _, height, width = values.shape
+    with netcdf_file(path, "w") as file:
+        file.Conventions = "CF-1.8"
+        axes = {
+            "y": 5_300_000 - 5 - 10.0 * np.arange(height),
+            "x": 500_005 + 10.0 * np.arange(width),
+        }
+        for name, places in axes.items():
+            file.createDimension(name, len(places))
+            axis = file.createVariable(name, "d", (name,))
+            axis[:] = places
+            axis.standard_name, axis.units = f"projection_{name}_coordinate", "m"
+        file.createVariable("spatial_ref", "i", ()).crs_wkt = CRS.from_epsg(32633).to_wkt()
+        for name, layer in zip(names, values, strict=True):
+            band = file.createVariable(name, "h", ("y", "x"))
+            band[:] = layer
+            band.grid_mapping = "spatial_ref"
+
+
+def test_a_virtual_raster_of_unnamed_bands_is_told_by_its_files(
+    shared_data: Path,
+) -> None:
+    source = RasterSource(str(shared_data / "majortom_48QUE_S2L2A" / "S2_12band_mixed_res.vrt"))
+    bands = find_bands([source], "s2", S2_BANDS).bands
+    assert [band.index for band in bands.values()] == list(range(1, 13))
+    assert {band.found_by for band in bands.values()} == {"file of the virtual band"}
+
+
+def test_a_folder_with_a_virtual_raster_of_its_own_files(shared_data: Path) -> None:
+    found_there = find_bands(
+        [RasterSource(str(shared_data / "majortom_48QUE_S2L2A"))], "s2", S2_BANDS
+    )
+    assert len(found_there.parts) == 1
+    assert {round(b.geometry.pixel_size_m) for b in found_there.bands.values()} == {10, 20, 60}
+    assert list(found_there.masks) == ["CLOUD"]
+
+
+@pytest.mark.parametrize("place", ["/vsizip/{}/scene.tif", "{}"])
+def test_sources_inside_a_zip(
+    place: str, write_raster: Write, optical: Make, tmp_path: Path
+) -> None:
+    source = write_raster("scene.tif", optical(8, 8), S2_BANDS)
+    archive = tmp_path / "a b.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(source.path, "scene.tif")
+    assert len(found(RasterSource(place.format(archive)))) == 12
+
+
+def test_jpeg_2000_and_cog(write_raster: Write, optical: Make, tmp_path: Path) -> None:
+    source = write_raster("b.tif", optical(256, 256)[1:2], ("B02",))
+    for driver, name in (("JP2OpenJPEG", "T33_B02.jp2"), ("COG", "T33_B02.tiff")):
+        copy_raster(source.path, tmp_path / name, driver=driver)
+        assert list(found(RasterSource(str(tmp_path / name)))) == ["B02"]
+
+
+def test_radar_names(write_raster: Write, radar: Make) -> None:
+    for names in (("Sigma0_VV_db", "Sigma0_VH_db"), ("VV", "VH"), ("vv_gamma0", "vh_gamma0"),
+                  ("S1A_IW_GRDH_1SDV_20170613_VV", "S1A_IW_GRDH_1SDV_20170613_VH")):  # fmt: skip
+        source = write_raster("s1.tif", radar(8, 8)[::-1], names[::-1])
+        assert {name: index for name, (index, _) in found(source, "s1").items()} == {
+            "VV": 2, "VH": 1,
+        }  # fmt: skip
+
+
+def test_dates_of_a_netcdf_series_are_not_chosen_for_the_user(
+    write_raster: Write, optical: Make
+) -> None:
+    values = optical(8, 8)[:2]
+    source = write_raster("two.tif", values, ("B02", "B02"))
+    with pytest.raises((SourceError, DecisionError), match="found twice"):
+        found(source)
