@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rasterio.crs import CRS
 from rasterio.transform import Affine
-from rasterio.warp import Resampling, calculate_default_transform, reproject
+from rasterio.warp import Resampling, reproject
 
 from multimodal.contract.channels import S2_BANDS
 from multimodal.contract.errors import CrsError, SourceError
@@ -16,11 +16,11 @@ from multimodal.contract.job import RasterSource
 from multimodal.contract.scene_options import SceneOptions
 from multimodal.contract.spec import ModelSpec
 from multimodal.scene import Scene, open_scene
-from multimodal.scene.geometry import metric_crs
+from multimodal.scene.geometry import metric_crs, project
 
 Write = Callable[..., RasterSource]
 # Easting of a raster of 3.6 km whose middle lies on the antimeridian, at 65 degrees north.
-NEAR_180 = Affine(10, 0, 641_600, 0, -10, 7_212_000)
+NEAR_180 = Affine(10, 0, 639_600, 0, -10, 7_212_000)
 
 
 @pytest.fixture
@@ -37,25 +37,28 @@ def smooth_radar() -> np.ndarray:
     return np.stack([-11 + np.sin(rows + cols), -18 + np.cos(rows - cols)]).astype(np.float32)
 
 
-def moved(values: np.ndarray, place: Affine, crs: str, to: str, resolution: float | None = None):
-    """Return values, transform of a raster in another CRS, bilinear."""
-    _, height, width = values.shape
-    bounds = (place.c, place.f + height * place.e, place.c + width * place.a, place.f)
-    target, columns, rows = calculate_default_transform(
-        crs, to, width, height, *bounds, resolution=resolution
-    )
+def moved(
+    values: np.ndarray, place: Affine, crs: str, to: str, size: float
+) -> tuple[np.ndarray, Affine]:
+    """Return values and transform of a raster in another CRS, bilinear, pixels of ``size``."""
+    side = np.linspace(0, 360, 13)
+    c, r = (axis.ravel() for axis in np.meshgrid(side, side))
+    target = CRS.from_user_input(to)
+    xs, ys = project(place.c + c * place.a, place.f + r * place.e, CRS.from_user_input(crs), target)
+    if target.is_geographic and np.ptp(xs) > 180:
+        xs = xs % 360  # over the antimeridian: on to 180.1
+    transform = Affine(size, 0, xs.min(), 0, -size, ys.max())
+    columns, rows = int(np.ptp(xs) / size), int(np.ptp(ys) / size)
     out = np.full((len(values), rows, columns), np.nan, np.float32)
     reproject(
-        values.astype(np.float32), out, src_transform=place, src_crs=crs, dst_transform=target,
+        values.astype(np.float32), out, src_transform=place, src_crs=crs, dst_transform=transform,
         dst_crs=to, resampling=Resampling.bilinear, dst_nodata=np.nan,
     )  # fmt: skip
-    return out, target
+    return out, transform
 
 
 def at(scene: Scene, xs: np.ndarray, ys: np.ndarray, crs: str) -> tuple[np.ndarray, np.ndarray]:
     """Return normalised S2 and S1 (channels, points) at places on Earth; NaN where no tile is."""
-    from multimodal.scene.geometry import project
-
     grid = scene.grid
     xs, ys = project(xs, ys, CRS.from_user_input(crs), grid.geometry.crs)
     cols, rows = grid.geometry.pixels_of(xs, ys)
@@ -130,7 +133,7 @@ def test_degrees_beyond_180_are_the_same_place(
     s1 = write_raster("s1.tif", smooth_radar, ("VV", "VH"), NEAR_180, "EPSG:32660")
     clean_s2 = write_raster("clean.tif", smooth, S2_BANDS, NEAR_180, "EPSG:32660")
     step = 1e-4
-    place = Affine(2 * step, 0, 179.96, 0, -step, 65.02)
+    place = Affine(2 * step, 0, 179.96, 0, -step, 65.005)
     degrees = np.full((12, 400, 400), np.nan, np.float32)
     reproject(
         smooth.astype(np.float32), degrees, src_transform=NEAR_180, src_crs="EPSG:32660",

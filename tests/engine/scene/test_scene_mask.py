@@ -20,6 +20,7 @@ Write = Callable[..., RasterSource]
 Make = Callable[..., np.ndarray]
 Pair = tuple[RasterSource, RasterSource]
 COARSE = Affine(20, 0, 500_000, 0, -20, 5_300_000)
+COARSEST = Affine(60, 0, 500_000, 0, -60, 5_300_000)
 
 
 def clouds(
