@@ -99,8 +99,8 @@ def assert_equal_on_earth(scene: Scene, clean: Scene, place: Affine, crs: str) -
         (Affine(10, 0, 5e5, 0, -10, 5.3e6), "EPSG:32633", "EPSG:4326", "EPSG:4326", "EPSG:32633"),
         (Affine(10, 0, 5e5, 0, -10, 5.3e6), "EPSG:32633", "EPSG:3857", "EPSG:32633", "EPSG:32633"),
         (Affine(10, 0, 5e5, 0, -10, 6.2e6), "EPSG:32733", "EPSG:4326", "EPSG:32733", "EPSG:32733"),
-        (Affine(10, 0, 2.0e6, 0, -10, 2.3e6), "EPSG:5041", "EPSG:5041", "EPSG:4326", "EPSG:5041"),
-        (Affine(10, 0, 2.1e6, 0, -10, 2.3e6), "EPSG:5042", "EPSG:4326", "EPSG:5042", "EPSG:5042"),
+        (Affine(10, 0, 2.6e6, 0, -10, 2.1e6), "EPSG:5041", "EPSG:5041", "EPSG:4326", "EPSG:5041"),
+        (Affine(10, 0, 3.04e6, 0, -10, 2.1e6), "EPSG:5042", "EPSG:4326", "EPSG:5042", "EPSG:5042"),
         (Affine(10, 0, 4e5, 0, -10, -1e6), "EPSG:3413", "EPSG:3413", "EPSG:4326", "EPSG:3413"),
     ],
 )  # fmt: skip
