@@ -10,7 +10,7 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,29 @@ def real_path(path: str) -> Path:
 def is_there(target: Path) -> bool:
     """Return whether a file has content; an empty one is only a name that somebody reserved."""
     return target.exists() and target.stat().st_size > 0
+
+
+def sweep(path: str) -> bool:
+    """Remove the journal that a killed run left beside a result file; True where none is left.
+
+    A run holds its file exclusively, and SQLite then keeps an emptied journal between two
+    transactions. What a half-done transaction left is played back first. A file that somebody
+    holds stays as it is, with its journal.
+    """
+    target = real_path(path)
+    journal = target.with_name(f"{target.name}-journal")
+    if journal.exists() and target.is_file():
+        with suppress(sqlite3.Error), closing(_existing(target)) as connection:
+            # Reading plays a hot journal back; an emptied one goes with the mode that kept it.
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            connection.execute("PRAGMA journal_mode = PERSIST")
+            connection.execute("PRAGMA journal_mode = DELETE")
+    return not journal.exists()
+
+
+def _existing(target: Path) -> sqlite3.Connection:
+    """Connect to a file without making it, and without waiting for who holds it."""
+    return sqlite3.connect(f"{target.as_uri()}?mode=rw", uri=True, timeout=0)
 
 
 @contextmanager
