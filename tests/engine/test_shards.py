@@ -353,3 +353,16 @@ def test_shards_come_from_the_hub(folder, tmp_path):
     assert server.given == set(names(folder)) - {"training-notes.bin"}
     got, origin = (load_model(path).state_dict() for path in (tmp_path / "got", folder))
     assert all(torch.equal(value, got[key]) for key, value in origin.items())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o007, 0o660)])
+@pytest.mark.parametrize("size", [SMALL, "5GB"])
+def test_whoever_may_read_new_files_may_read_weights(model, tmp_path, umask, mode, size):
+    before = os.umask(umask)
+    try:
+        save_model(model, tmp_path / "model", max_shard_size=size)
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "model").iterdir()}
+    assert set(modes.values()) == {mode}, modes
