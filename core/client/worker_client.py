@@ -22,13 +22,15 @@ from ..contract.messages import (
     Finished,
     Hello,
     Message,
+    Phase,
 )
 from ..contract.result import RunSummary
 from .runtime import child_environment
 from .worker_process import WorkerProcess
 
 START_SECONDS = 120.0
-CANCEL_SECONDS = 1.5
+# A cancel ends within 2 s, the killing of a worker that does not listen included.
+CANCEL_SECONDS = 1.2
 _POLL_SECONDS = 0.05
 
 OnMessage = Callable[[Message], None]
@@ -76,7 +78,7 @@ class WorkerClient:
     ) -> RunSummary:
         """Run a job and return how it ended. Blocks; callbacks run on the calling thread.
 
-        A job waits while another runs. A cancelled job returns a summary with the state
+        A job waits while another runs, and says so once. A cancelled job returns a summary with the state
         ``partial``; where the worker does not end it in time, the worker is killed.
 
         Raises:
@@ -84,9 +86,7 @@ class WorkerClient:
             CancelledError: cancelled before there was a summary.
             WorkerCrashedError, WorkerSilentError, ProtocolError: the worker's own failures.
         """
-        while not self._busy.acquire(timeout=_POLL_SECONDS):
-            if is_cancelled():
-                raise CancelledError("Cancelled while another run was going on.")
+        self._wait_for_turn(on_message, is_cancelled)
         try:
             return self._run(job, on_message, is_cancelled)
         except BaseException:
@@ -101,6 +101,14 @@ class WorkerClient:
         process, self._process = self._process, None
         if process is not None:
             process.end()
+
+    def _wait_for_turn(self, on_message: OnMessage, is_cancelled: IsCancelled) -> None:
+        if self._busy.acquire(timeout=_POLL_SECONDS):
+            return
+        on_message(Phase("wait", "Waiting for another run to end"))
+        while not self._busy.acquire(timeout=_POLL_SECONDS):
+            if is_cancelled():
+                raise CancelledError("Cancelled while another run was going on.")
 
     def _run(
         self, job: ClassifyJob, on_message: OnMessage, is_cancelled: IsCancelled
