@@ -53,6 +53,11 @@ class Run(QObject):
         self._task.message.connect(self._on_message)
         self._task.ended.connect(self._on_ended)
 
+    @property
+    def notice(self) -> str:
+        """What QGIS itself may say about the end of the task."""
+        return self._task.notice
+
     def start(self) -> None:
         """Hand the task to QGIS; layers that show the output file make room."""
         QgsProject.instance().cleared.connect(self._on_project_gone)
