@@ -5,6 +5,7 @@ Standard library only: a GeoPackage is an SQLite file.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
@@ -98,10 +99,15 @@ def explained(target: Path) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as problem:
+        if "locked" in str(problem):
+            raise OutputError(
+                f"Another run holds '{target}' (it is locked): let it end, or close programs that "
+                "have the file open; then run again. Finished tiles are kept.",
+                path=str(target),
+            ) from problem
         raise OutputError(
             f"'{target}' cannot be written ({problem}). Finished tiles are kept. Check the disk's "
-            "space and rights, let another run on this file end, and close programs that have the "
-            "file open; then run again.",
+            "space and rights, and close programs that have the file open; then run again.",
             path=str(target),
         ) from problem
 
@@ -179,6 +185,9 @@ def _check_same_run(
 
 def _probe_writable(target: Path) -> None:
     try:
+        with suppress(FileNotFoundError):
+            # Its own name is the longest that a run will need; os.path hides what is wrong with it.
+            os.stat(f"{target}-journal")
         if os.path.exists(target):
             with target.open("ab"):
                 pass
@@ -187,6 +196,12 @@ def _probe_writable(target: Path) -> None:
             with tempfile.TemporaryFile(dir=target.parent):
                 pass
     except OSError as problem:
+        if problem.errno == errno.ENAMETOOLONG:
+            raise OutputError(
+                f"The name of the output, '{target.name[:40]}...', is too long: choose a shorter "
+                "one.",
+                path=str(target),
+            ) from problem
         raise OutputError(
             f"'{target}' cannot be written ({problem.strerror}): choose another folder or name.",
             path=str(target),

@@ -105,6 +105,7 @@ class Journal:
     def _update_run(self, **values: str) -> None:
         assignments = ", ".join(f"{key} = ?" for key in values)
         with self._package.connection as connection:
+            schema.stamp(connection)
             connection.execute(f"UPDATE {RUN_TABLE} SET {assignments}", tuple(values.values()))
 
 
@@ -143,6 +144,8 @@ def _held(package: GeoPackage) -> Iterator[None]:
     is_ours = False
     try:
         connection = package.connection
+        # Another program may have put the file into WAL mode, which leaves files beside it.
+        connection.execute("PRAGMA journal_mode = DELETE")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("BEGIN EXCLUSIVE")

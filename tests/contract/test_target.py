@@ -81,6 +81,9 @@ def test_tables_that_a_user_added_are_not_replaced_either(result: Path) -> None:
         ("out.shp", "must be a GeoPackage"),
         ("no/such/out.gpkg", "make it first"),
         ("d.gpkg", "folder"),
+        ("n" * 300 + ".gpkg", "is too long: choose a shorter one"),
+        # SQLite needs room for the name of its journal.
+        ("n" * 247 + ".gpkg", "is too long: choose a shorter one"),
     ],
 )
 def test_names_that_cannot_be(tmp_path: Path, name: str, said: str) -> None:
@@ -140,6 +143,13 @@ def test_a_journal_that_is_in_use_stays(result: Path) -> None:
             connection.execute("INSERT INTO gpkg_contents VALUES (2)")
     assert sweep(str(result))
     assert rows(result) == 2
+
+
+def test_a_file_that_another_run_holds(result: Path) -> None:
+    with closing(sqlite3.connect(result)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(OutputError, match=r"^Another run holds"):
+            check_target(str(result), IDENTITY, False)
 
 
 def test_sweeping_makes_no_file(tmp_path: Path) -> None:
