@@ -29,7 +29,7 @@ def read_json(path: str | Path, what: str) -> Mapping[str, Any]:
     """Read a JSON object from a file; ``what`` names it in the :class:`ConfigError`."""
     try:
         payload = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise ConfigError(
             f"{what} '{path}' cannot be read as JSON ({problem}): correct the file or its path.",
             path=str(path),

@@ -301,7 +301,8 @@ def test_vitg16_names_what_there_is():
     [
         ({"model_name": "vitb16"}, "neither a folder nor a released model"),
         ({"config": {"hidden": 3}}, r"Unknown key 'backbones\.dinov3\.config\.hidden'"),
-        ({"config": {"hidden_size": "big"}}, "not possible"),
+        ({"config": {"hidden_size": "big"}}, "must be a whole number"),
+        ({"config": {"use_gated_mlp": 3}}, "not possible"),
         ({"config": {"hidden_size": 30, "num_attention_heads": 2}}, "multiple of four"),
         ({"config": {"num_channels": 4}}, "must be 3"),
         ({"config": {"model_type": "dinov3_convnext"}}, "is a 'dinov3_vit'"),
