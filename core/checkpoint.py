@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,10 +24,9 @@ from .contract.errors import (
     CancelledError,
     ConfigError,
     ModelFolderError,
-    SpecError,
     WeightsUnavailableError,
 )
-from .contract.spec import CONFIG_FILE, ModelSpec, read_config, spec_from_dict
+from .contract.spec import CONFIG_FILE, ModelSpec, blamed_on, read_config, spec_from_dict
 from .contract.weights import (
     INDEX_FILE,
     SHARD_PATTERN,
@@ -121,7 +119,7 @@ def from_pretrained(
     """
     folder = _local_folder(folder_or_hub_id, revision)
     config = dict(read_config(folder))
-    with _blamed_on(folder):
+    with blamed_on(folder):
         spec = spec_from_dict(config.pop("spec"))
         files = find_weights(folder, spec.weights_sha256)
         if verify:
@@ -191,17 +189,6 @@ def _built(config: Mapping[str, Any], spec: ModelSpec) -> MultiModalModel:
         return MultiModalModel(config, spec, load_backbones=False)
     except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as e:
         raise ConfigError(f"its sizes cannot be built ({type(e).__name__}: {e}).") from e
-
-
-@contextmanager
-def _blamed_on(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (ConfigError, SpecError) as problem:
-        raise ModelFolderError(
-            f"{CONFIG_FILE} in '{folder}' does not describe a model: {problem.message}",
-            path=str(folder),
-        ) from problem
 
 
 def _load_weights(model: MultiModalModel, tensors: Mapping[str, Tensor], folder: Path) -> None:

@@ -17,6 +17,7 @@ from ..contract.spec import (
     CONFIG_FILE,
     ClassSpec,
     ModelSpec,
+    blamed_on,
     default_spec,
     read_config,
     spec_from_dict,
@@ -80,11 +81,13 @@ def given_spec(source: ModelSpec | str | Path) -> tuple[ModelSpec, list[str]]:
     folder = Path(source)
     if folder.is_dir():
         payload = read_config(folder)
+        with blamed_on(folder):
+            spec = spec_from_dict(payload["spec"])
     else:
         payload = read_json(folder, "The spec")
         if "spec" not in payload:
             return spec_from_dict(payload), []
-    spec = spec_from_dict(payload["spec"])
+        spec = spec_from_dict(payload["spec"])
     own = replace(
         spec, thresholds=(0.5,) * len(spec.classes), temperature=1.0, calibrated=False,
         provenance={}, metrics={}, license="",

@@ -91,7 +91,7 @@ class Journal:
         with explained(self.path), closing(self._package.connection):
             schema.finish(self._package)
             schema.store_style(self._package, result_style_qml(self._spec))
-            self._update_run(state=state, finished=_now(), warnings=json.dumps(list(warnings)))
+            self._update_run(state=state, finished=_now(), warnings=_json(list(warnings)))
 
     def abandon(self) -> None:
         """Close after an error: finished tiles stay as a partial result, an empty file goes."""
@@ -181,16 +181,20 @@ def _write_run(
 ) -> None:
     values = {
         "fingerprint": fingerprint_digest(identity),
-        "identity": json.dumps(identity),
-        "spec": json.dumps(spec.to_dict()),
+        "identity": _json(identity),
+        "spec": _json(spec.to_dict()),
         "state": "running",
         "started": _now(),
-        **{key: v if isinstance(v, str) else json.dumps(v) for key, v in run.items()},
+        **{key: v if isinstance(v, str) else _json(v) for key, v in run.items()},
     }
     columns, marks = ", ".join(values), ", ".join("?" * len(values))
     connection.execute(f"DELETE FROM {RUN_TABLE}")
     statement = f"INSERT INTO {RUN_TABLE} ({columns}) VALUES ({marks})"
     connection.execute(statement, tuple(values.values()))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, allow_nan=False)
 
 
 def _remove(target: Path) -> None:
