@@ -299,8 +299,8 @@ def _channel_from_dict(payload: Any) -> ChannelSpec:
     return ChannelSpec(
         name=take(data, "name", str, SpecError, where),
         unit=take(data, "unit", str, SpecError, where),
-        mean=float(take(data, "mean", _NUMBER, SpecError, where)),
-        std=float(take(data, "std", _NUMBER, SpecError, where)),
+        mean=_float(take(data, "mean", _NUMBER, SpecError, where), "mean", where),
+        std=_float(take(data, "std", _NUMBER, SpecError, where), "std", where),
         resampling=take(data, "resampling", str, SpecError, where),
     )
 
@@ -324,12 +324,23 @@ def _optional_values(data: Mapping[str, Any]) -> dict[str, Any]:
         "metrics": dict,
         "weights_sha256": str,
     }
-    return {
+    values = {
         key: take(data, key, kind, SpecError, "spec") for key, kind in kinds.items() if key in data
+    }
+    return {
+        key: _float(value, key, "spec") if kinds[key] is _NUMBER else value
+        for key, value in values.items()
     }
 
 
 def _numbers(values: list[Any], key: str) -> tuple[float, ...]:
     if not all(isinstance(value, _NUMBER) and not isinstance(value, bool) for value in values):
         raise SpecError(f"spec: '{key}' must be a list of numbers.", key=key)
-    return tuple(float(value) for value in values)
+    return tuple(_float(value, key, "spec") for value in values)
+
+
+def _float(value: float, key: str, where: str) -> float:
+    try:
+        return float(value)
+    except OverflowError as problem:
+        raise SpecError(f"{where}: '{key}' is too large for a number.", key=key) from problem
