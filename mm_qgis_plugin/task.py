@@ -95,7 +95,8 @@ class ClassifyTask(_Task):
         is_due = time.monotonic() - self._described >= _SECONDS_BETWEEN_DESCRIPTIONS
         if isinstance(message, Progress) and is_due:
             self._described = time.monotonic()
-            self.setDescription(f"{self.title}: {progress_text(message)}")
+            # Short: the list of tasks has room for some 60 characters.
+            self.setDescription(tr("Classifying {}").format(progress_text(message)))
 
 
 class EnvironmentTask(_Task):

@@ -11,8 +11,9 @@ from qgis.PyQt.QtCore import QTimer
 
 from ..about import LOG_TAG
 
-# What stands beside the text: signs, our name, the button that closes; then "Show more".
-_OTHER_PIXELS, _MORE_PIXELS = 270, 100
+# What stands beside the text: signs, our name, the button that closes; "Show more" for a long
+# text, and a count where there are messages of others.
+_OTHER_PIXELS, _MORE_PIXELS, _COUNT_PIXELS = 240, 100, 80
 _LEAST_PIXELS, _MOST_PIXELS = 180, 600
 _SECONDS = 15
 
@@ -53,7 +54,10 @@ class OwnMessage:
 def beginning(text: str, bar: QgsMessageBar) -> str:
     """Return the first words: the message bar breaks longer texts, and hides the second line."""
     line, width = text.splitlines()[0], bar.fontMetrics().horizontalAdvance
-    room = min(max(bar.width() - _OTHER_PIXELS, _LEAST_PIXELS), _MOST_PIXELS)
+    # A bar that is hidden has not the width that it is going to have.
+    place = bar if bar.isVisible() or bar.parentWidget() is None else bar.parentWidget()
+    other = _OTHER_PIXELS + (_COUNT_PIXELS if bar.items() else 0)
+    room = min(max(place.width() - other, _LEAST_PIXELS), _MOST_PIXELS)
     if width(line) <= room and line == text:
         return line
     room -= _MORE_PIXELS

@@ -117,7 +117,7 @@ def test_task_bar_tells_tiles_speed_and_time_left_once_a_second(job, start, spin
     task.cancel()
     end_of(seen, spin_until)
     assert told[0] == "Classifying Sentinel tiles"
-    pattern = r"Classifying Sentinel tiles: \d+ of \d+ tiles, \d+\.\d tiles/s, .* left"
+    pattern = r"Classifying \d+ of \d+ tiles, \d+\.\d tiles/s, .* left"
     texts = sorted(set(told), key=told.index)
     assert all(re.fullmatch(pattern, text) for text in texts[1:]), texts
     assert len(texts) - 1 <= progresses / 2, "not for each batch"
