@@ -105,7 +105,7 @@ def _rarely_needed() -> Iterator[QgsProcessingParameterDefinition]:
         kind = QgsProcessingParameterFile.Behavior.File
         yield QgsProcessingParameterFile(name, label, kind, optional=True)
     for name, sensor, example in (
-        (S2_BANDS, "Sentinel-2", "B02=1,B03=2,B04=3"),
+        (S2_BANDS, "Sentinel-2", "B02=1,B03=2"),
         (S1_BANDS, "Sentinel-1", "VV=1,VH=2"),
     ):
         label = tr("{} bands by number, where names are missing ({})").format(sensor, example)
