@@ -27,7 +27,7 @@ class AdvancedBox(QgsCollapsibleGroupBox):
         self.min_valid.setToolTip(tr("Tiles with a smaller share of valid pixels are skipped"))
         self.precision = choice(((tr("Automatic"), "auto"), (tr("Exact"), "exact")))
         self.precision.setToolTip(tr("Automatic is faster on a GPU, with tiny differences"))
-        self.bands = {"s2": _bands("B02=1,B03=2,B04=3"), "s1": _bands("VV=1,VH=2")}
+        self.bands = {"s2": _bands("B02=1,B03=2"), "s1": _bands("VV=1,VH=2")}
         self.overwrite = QCheckBox(tr("Start over: replace an existing file"))
         self.overwrite.setToolTip(tr("Otherwise the same run goes on where it was stopped"))
         self.python = QgsFileWidget()
@@ -99,8 +99,11 @@ class AdvancedBox(QgsCollapsibleGroupBox):
 
 def _bands(example: str) -> QLineEdit:
     line = QLineEdit()
-    line.setPlaceholderText(tr("found by name; else as {}").format(example))
-    line.setToolTip(tr("Only for rasters whose bands have no names: channel=band number"))
+    line.setPlaceholderText(example)
+    line.setToolTip(
+        tr("Empty: bands are found by their names. Only for rasters without band names: "
+           "channel=band number, as in {}").format(example)
+    )  # fmt: skip
     return line
 
 

@@ -14,6 +14,7 @@ from qgis.PyQt.QtWidgets import (
     QComboBox,
     QGroupBox,
     QHBoxLayout,
+    QLabel,
     QLineEdit,
     QPushButton,
     QSpinBox,
@@ -195,6 +196,7 @@ class ClassifyDock(QgsDockWidget):
     def _on_ended(self, summary: RunSummary | None, problem: MultimodalError | None) -> None:
         run, self.active_run = self.active_run, None
         self._set_busy(False)
+        self._bar.hush(run.notice)
         try:
             self._tell_run(run, summary, problem)
             self._present(run.layer)
@@ -222,7 +224,8 @@ class ClassifyDock(QgsDockWidget):
             self._iface.actionMapTips().trigger()
 
     def _on_set_up(self, python: str | None, problem: MultimodalError | None) -> None:
-        self._set_up_task = None
+        task, self._set_up_task = self._set_up_task, None
+        self._bar.hush(task.notice)
         self._set_busy(False)
         if problem is not None:
             self._tell_error(problem)
@@ -292,7 +295,8 @@ class ClassifyDock(QgsDockWidget):
         rows = form(self.inputs)
         for sensor, label in SENSORS.items():
             rows.addRow(label, self.rasters.combos[sensor])
-        rows.addRow(tr("Model folder"), self.model)
+        rows.addRow(QLabel(tr("Model folder")))
+        rows.addRow(self.model)
         rows.addRow(self.model.summary)
         rows.addRow(tr("Area"), self.area)
         rows.addRow(tr("Output"), self.output)

@@ -58,7 +58,15 @@ class RasterPair:
         return raster_source(self.layer(sensor), bands)
 
     def check_order(self) -> None:
-        """Raise SourceError where the band names say that the two were exchanged."""
+        """Raise SourceError where one raster stands for both, or the two were exchanged."""
+        s2, s1 = (self.layer(sensor) for sensor in SENSORS)
+        if s2.source() == s1.source():
+            raise SourceError(
+                tr(
+                    "The same layer '{}' was chosen for Sentinel-2 and for Sentinel-1: choose "
+                    "two different ones."
+                ).format(s2.name())
+            )
         if [guess_sensor(self.layer(sensor)) for sensor in SENSORS] == ["s1", "s2"]:
             raise SourceError(
                 tr(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from .. import journals
 from ..about import tr
 from ..bands import band_map
 from ..core.contract.errors import JobError, SourceError
-from ..core.contract.job import ClassifyJob, RasterSource
+from ..core.contract.job import PRECISIONS, ClassifyJob, RasterSource
 from ..layers import crs_of_path, extent_wkt, path_source, polygons_wkt, raster_source
 from . import parameters as names
 from .destination import Place, check_sink, sink_place
@@ -41,6 +42,7 @@ class JobReader:
 
     def checked(self) -> ClassifyJob:
         """Return the job without area and journal, after all checks that cost nothing."""
+        self._check_values()
         algorithm, values, context = self._algorithm, self._values, self._context
         stride = values.get(names.STRIDE)
         job = ClassifyJob(
@@ -65,6 +67,22 @@ class JobReader:
         given = self._given_journal()
         return replace(job, output=given or str(journals.journal_path(job)))
 
+    def _check_values(self) -> None:
+        """Say what is valid, before QGIS says that something is not."""
+        for name, valid in _valid_values().items():
+            value = self._values.get(name)
+            definition = self._algorithm.parameterDefinition(name)
+            if value is None or definition.checkValueIsAcceptable(value, self._context):
+                continue
+            raise JobError(
+                tr("{}: '{}' is not valid. Give {}.").format(self._label(name), value, valid)
+            )
+
+    def _label(self, name: str) -> str:
+        """Return a parameter as the dialog shows it, and as scripts name it."""
+        shown = self._algorithm.parameterDefinition(name).description()
+        return f"{re.split(r', | [(]', shown)[0]} ({name})"
+
     def _stride(self) -> int:
         # parameterAsInt makes 1 of 1.5 and 0 of ten milliards.
         stride = self._algorithm.parameterAsDouble(self._values, names.STRIDE, self._context)
@@ -74,9 +92,13 @@ class JobReader:
 
     def model_folder(self) -> str:
         """Return the model folder as given."""
+        # QGIS would take the default for an empty text.
+        is_left_out = names.MODEL not in self._values
         folder = self._algorithm.parameterAsFile(self._values, names.MODEL, self._context)
-        if not folder:
-            raise JobError(tr("No model folder was given: choose one."))
+        if not folder or not (is_left_out or self._values[names.MODEL]):
+            raise JobError(
+                tr("No model folder was given: choose one at {}.").format(self._label(names.MODEL))
+            )
         return folder
 
     def _sources(
@@ -88,14 +110,14 @@ class JobReader:
         bands = band_map(text or "")
         if not layers and not paths:
             raise JobError(
-                tr("No {} raster was given: choose a layer in {}, or a folder in {}.").format(
-                    sensor, layers_name, paths_name
+                tr("No {} raster was given: choose layers at {}, or under Advanced a {}.").format(
+                    sensor, self._label(layers_name), self._label(paths_name)
                 )
             )
         if bands and len(layers) + len(paths) > 1:
             raise JobError(
                 tr("{} speaks of one raster, but several {} rasters were given.").format(
-                    bands_name, sensor
+                    self._label(bands_name), sensor
                 )
             )
         return tuple(raster_source(layer, bands) for layer in layers) + tuple(
@@ -110,7 +132,7 @@ class JobReader:
             shown = ", ".join(str(item) for item in given)
             raise SourceError(
                 tr("{} cannot be opened as raster layers ({}): check the paths.").format(
-                    name, shown
+                    self._label(name), shown
                 )
             )
         return layers
@@ -142,7 +164,11 @@ class JobReader:
             return None
         source = self._algorithm.parameterAsSource(self._values, names.AOI, self._context)
         if source is None:
-            raise SourceError(tr("The polygons in AOI cannot be opened: choose a polygon layer."))
+            raise SourceError(
+                tr("{}: the polygons cannot be opened, choose a polygon layer.").format(
+                    self._label(names.AOI)
+                )
+            )
         # polygons_wkt mends what is invalid. QGIS's own check would throw through Python's
         # frames, and the next call of Python would end QGIS.
         unchecked = QgsProcessingFeatureSource.Flag.FlagSkipGeometryValidityChecks
@@ -154,7 +180,7 @@ class JobReader:
         )
 
     def _given_journal(self) -> str:
-        path = self._algorithm.parameterAsFileOutput(self._values, names.JOURNAL, self._context)
+        path = self._algorithm.parameterAsFile(self._values, names.JOURNAL, self._context)
         return os.path.abspath(path) if path else ""
 
     def _inputs(self, job: ClassifyJob) -> Iterator[Place]:
@@ -168,3 +194,16 @@ class JobReader:
             if layer is not None and layer.providerType() == "ogr":
                 parts = QgsProviderRegistry.instance().decodeUri("ogr", layer.source())
                 yield Place(Path(parts.get("path") or ""), parts.get("layerName") or "")
+
+
+def _valid_values() -> dict[str, str]:
+    one_of = tr("one of {}")
+    return {
+        names.DEVICE: one_of.format(", ".join(names.DEVICES)),
+        names.PRECISION: one_of.format(", ".join(PRECISIONS)),
+        names.BATCH_SIZE: tr("a whole number of tiles, or 0 for automatic"),
+        names.STRIDE: tr("a whole number of pixels from 1 on, or nothing for the tile size"),
+        names.MIN_VALID: tr("a share from 0 to 1, as in 0.75"),
+        names.EXTENT: tr("xmin,xmax,ymin,ymax [EPSG:code], or a layer"),
+        names.JOURNAL: tr("the name of a GeoPackage (.gpkg)"),
+    }
