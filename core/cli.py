@@ -20,9 +20,10 @@ from .cli_scene import add_scene_arguments, mask_source, print_scene, scene_opti
 from .contract.channels import S1_BANDS, S2_BANDS
 from .contract.errors import CancelledError, InternalError, JobError, MultimodalError
 from .contract.job import PRECISIONS, ClassifyJob, RasterSource
-from .contract.spec import ModelSpec, default_spec, read_spec
+from .contract.spec import ModelSpec, config_digest, default_spec, read_spec
 from .contract.version import version
 from .contract.weights import check_weights, find_weights
+from .remembered import with_seconds
 
 EXIT_OK, EXIT_ERROR, EXIT_CANCELLED = 0, 2, 130
 
@@ -126,6 +127,8 @@ def _inspect_scene(options: argparse.Namespace) -> tuple[int, Result]:
         mask=mask_source(options), options=scene_options(options),
     ) as scene:  # fmt: skip
         described = scene.describe()
+    if options.model:
+        described = with_seconds(described, config_digest(options.model), "auto")
     if not options.json:
         print_scene(described)
     return EXIT_OK, described

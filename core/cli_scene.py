@@ -77,7 +77,10 @@ def print_scene(described: Mapping[str, Any]) -> None:
         f"about {grid['tiles_valid']} with enough pixels"
     )
     print(f"Overlap     {described['overlap']:.0%} of Sentinel-2 is covered by Sentinel-1")
-    print(f"Result      about {described['estimate']['output_bytes'] / 1e6:.1f} MB")
+    estimate = described["estimate"]
+    seconds = estimate["seconds"]
+    time = "time not known before the first run" if seconds is None else f"about {seconds:g} s"
+    print(f"Run         {time}, {estimate['output_bytes'] / 1e6:.1f} MB")
 
 
 def _sensor_lines(name: str, sensor: Mapping[str, Any]) -> Iterator[str]:

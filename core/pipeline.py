@@ -34,6 +34,7 @@ from .inference import (
 from .model import MultiModalModel
 from .predictions import Journal, JournalState
 from .predictions.journal import held_state
+from .remembered import remember_speed, with_seconds
 from .scene import Batch, Scene, Tile, open_scene
 
 NOT_FINITE = "skipped: not finite"
@@ -85,7 +86,8 @@ def inspect(job: ClassifyJob) -> dict[str, Any]:
         MultimodalError: the scene is refused, or needs a decision of the user.
     """
     with _open(job, read_spec(job.model)) as scene:
-        return scene.describe(job.extent_wkt, job.aoi_wkt, job.min_valid)
+        report = scene.describe(job.extent_wkt, job.aoi_wkt, job.min_valid)
+    return with_seconds(report, config_digest(job.model), job.device)
 
 
 def _open(job: ClassifyJob, spec: ModelSpec) -> Scene:
@@ -146,6 +148,7 @@ class _Run:
         run = {
             "device": self.device, "precision": self.precision, "versions": _versions(),
             "parameters": _shown(self.job),
+            "scene": scene.describe(self.job.extent_wkt, self.job.aoi_wkt, self.job.min_valid),
         }  # fmt: skip
         journal = Journal.open(
             self.job.output, spec, identity, scene.crs_wkt, run, overwrite=self.job.overwrite
@@ -164,6 +167,8 @@ class _Run:
         state = "complete" if self.done_now == len(todo) else "partial"
         summary = self._summary(scene, tiles, held, state)
         journal.close(state, scene.warnings)
+        digest = config_digest(self.job.model)
+        remember_speed(digest, self.job.device, self.done_now, summary.seconds)
         return summary
 
     def _fill(

@@ -19,6 +19,7 @@ RUN_FIELDS = (
     ("fingerprint", FieldType.text), ("identity", FieldType.text), ("parameters", FieldType.text),
     ("spec", FieldType.text), ("state", FieldType.text), ("device", FieldType.text),
     ("precision", FieldType.text), ("versions", FieldType.text), ("warnings", FieldType.text),
+    ("scene", FieldType.text),
     ("started", FieldType.text), ("finished", FieldType.text),
 )  # fmt: skip
 _KINDS = {"integer": FieldType.integer, "real": FieldType.double, "text": FieldType.text}

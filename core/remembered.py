@@ -1,0 +1,74 @@
+"""What this machine has learned of a model: tiles per second by device, for estimates."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+_FOLDER = "multimodal-sentinel"
+_FILE = "speed.json"
+_MOST_MODELS = 100
+# A run that is shorter says more of the start than of the speed.
+_LEAST_TILES, _LEAST_SECONDS = 8, 0.5
+_LAST = "last"
+
+
+def remember_speed(model: str, device: str, tiles: int, seconds: float) -> None:
+    """Keep the speed of a run for :func:`remembered_speed`; a cache that fails is no error.
+
+    Args:
+        model: digest of the model's config.
+        device: as the user asked for it, ``auto`` or a name.
+    """
+    if tiles < _LEAST_TILES or seconds < _LEAST_SECONDS:
+        return
+    known = _read()
+    own = known.pop(model, {})
+    own = own if isinstance(own, dict) else {}
+    own.update({device: tiles / seconds, _LAST: tiles / seconds})
+    # The newest last, so that the oldest go first.
+    kept = {**dict(list(known.items())[-_MOST_MODELS:]), model: own}
+    path = _path()
+    scratch = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch.write_text(json.dumps(kept), encoding="utf-8")
+        scratch.replace(path)
+    except OSError as problem:
+        print(f"The speed of this run could not be kept: {problem}", file=sys.stderr)
+
+
+def remembered_speed(model: str, device: str) -> float | None:
+    """Return tiles per second of an earlier run with this model, None without one."""
+    own = _read().get(model)
+    speed = own.get(device, own.get(_LAST)) if isinstance(own, dict) else None
+    return float(speed) if isinstance(speed, (int, float)) and speed > 0 else None
+
+
+def with_seconds(report: dict[str, Any], model: str, device: str) -> dict[str, Any]:
+    """Return a scene's report with the time that a run is likely to take, where that is known."""
+    speed = remembered_speed(model, device)
+    tiles = report["selected"] - report["expected_skipped"]
+    seconds = None if speed is None else round(tiles / speed, 1)
+    return {**report, "estimate": {**report["estimate"], "seconds": seconds}}
+
+
+def _read() -> dict[str, Any]:
+    try:
+        known = json.loads(_path().read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}  # not there yet, or damaged: it is learned again
+    return known if isinstance(known, dict) else {}
+
+
+def _path() -> Path:
+    if os.name == "nt":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / _FOLDER / _FILE
