@@ -78,8 +78,8 @@ class WorkerClient:
     ) -> RunSummary:
         """Run a job and return how it ended. Blocks; callbacks run on the calling thread.
 
-        A job waits while another runs, and says so once. A cancelled job returns a summary with the state
-        ``partial``; where the worker does not end it in time, the worker is killed.
+        A job waits while another runs, and says so once. A cancelled job returns a summary with
+        the state ``partial``; where the worker does not end it in time, the worker is killed.
 
         Raises:
             MultimodalError: as the worker told it.
