@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from ._codec import as_object, take
 from .channels import S1_BANDS, S2_BANDS
 from .errors import JobError
 from .source_identity import source_identity
-from .spec import config_digest, read_spec
+from .spec import ModelSpec, config_digest, read_spec
 from .version import version
 
 PRECISIONS = ("auto", "exact")
@@ -106,6 +106,15 @@ def job_from_dict(payload: Any) -> ClassifyJob:
     }  # fmt: skip
     values = {key: take(data, key, kind, JobError, "job") for key, kind in kinds.items()}
     return ClassifyJob(s2=_sources(data, "s2"), s1=_sources(data, "s1"), **values)
+
+
+def check_sensors(s1: Sequence[RasterSource], spec: ModelSpec) -> None:
+    """Raise a JobError where a model needs Sentinel-1 and none was given."""
+    if spec.s1 and not s1:
+        raise JobError(
+            f"No Sentinel-1 raster was given, and the model needs {', '.join(spec.s1_names)} of "
+            "it: choose one (--s1 on the command line)."
+        )
 
 
 def fingerprint(job: ClassifyJob) -> dict[str, Any]:
