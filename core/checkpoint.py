@@ -31,6 +31,7 @@ from .contract.weights import (
     INDEX_FILE,
     SHARD_PATTERN,
     WEIGHTS_FILE,
+    WeightFiles,
     check_weights,
     file_sha256,
     find_weights,
@@ -118,18 +119,31 @@ def from_pretrained(
         CancelledError: ``is_cancelled`` said so.
     """
     folder = _local_folder(folder_or_hub_id, revision)
-    config = dict(read_config(folder))
+    config, spec, files = _described(folder, verify)
+    _go_on(is_cancelled)
     with blamed_on(folder):
-        spec = spec_from_dict(config.pop("spec"))
-        files = find_weights(folder, spec.weights_sha256)
-        if verify:
-            check_weights(files, spec.weights_sha256)
-        _go_on(is_cancelled)
         model = _built(config, spec)
     _go_on(is_cancelled)
-    _load_weights(model, read_weights(files), folder)
+    model.load_state_dict(_fitting(model, read_weights(files), folder))
     _go_on(is_cancelled)
     return model.to(device).eval()
+
+
+def check_folder(folder: str | Path) -> ModelSpec:
+    """Refuse what :func:`from_pretrained` refuses, and return the spec.
+
+    The network is built without memory for its weights, and compared with the names and shapes
+    of those in the files.
+
+    Raises:
+        ModelFolderError: missing, damaged, or made for other channels or classes.
+    """
+    folder = Path(folder)
+    config, spec, files = _described(folder, verify=True)
+    with blamed_on(folder), torch.device("meta"):
+        model = _built(config, spec)
+    _fitting(model, read_weights(files), folder)
+    return spec
 
 
 save_model = save_pretrained
@@ -180,6 +194,17 @@ def _local_folder(folder_or_hub_id: str | Path, revision: str | None) -> Path:
         ) from problem
 
 
+def _described(folder: Path, verify: bool) -> tuple[Mapping[str, Any], ModelSpec, WeightFiles]:
+    """Return the configuration of the module, the spec, and where the weights are."""
+    config = dict(read_config(folder))
+    with blamed_on(folder):
+        spec = spec_from_dict(config.pop("spec"))
+    files = find_weights(folder, spec.weights_sha256)
+    if verify:
+        check_weights(files, spec.weights_sha256)
+    return config, spec, files
+
+
 def _built(config: Mapping[str, Any], spec: ModelSpec) -> MultiModalModel:
     """Build the network that a file describes.
 
@@ -191,7 +216,10 @@ def _built(config: Mapping[str, Any], spec: ModelSpec) -> MultiModalModel:
         raise ConfigError(f"its sizes cannot be built ({type(e).__name__}: {e}).") from e
 
 
-def _load_weights(model: MultiModalModel, tensors: Mapping[str, Tensor], folder: Path) -> None:
+def _fitting(
+    model: MultiModalModel, tensors: Mapping[str, Tensor], folder: Path
+) -> dict[str, Tensor]:
+    """Return the weights under the names of the model; they must be all of it, and no more."""
     expected = model.state_dict()
     tensors = named_as(expected, tensors)
     problems = misfits(expected, tensors)
@@ -201,7 +229,7 @@ def _load_weights(model: MultiModalModel, tensors: Mapping[str, Tensor], folder:
             "Copy the whole folder again from its origin.",
             path=str(folder),
         )
-    model.load_state_dict(tensors)
+    return tensors
 
 
 def named_as(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -3,195 +3,130 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NoReturn
 
-from .cli_area import aoi_wkt, extent_wkt
-from .cli_import import add_import_arguments, run_import
-from .cli_scene import add_scene_arguments, mask_source, print_scene, scene_options
+from .cli_arguments import job, plain_numbers, sources
+from .cli_import import add_import_arguments, import_lines, run_import
+from .cli_output import allow_any_character, as_json, explain, write_out
+from .cli_scene import add_scene_arguments, mask_source, scene_options
+from .cli_text import model_lines, scene_lines, summary_lines
 from .contract.channels import S1_BANDS, S2_BANDS
 from .contract.errors import CancelledError, InternalError, JobError, MultimodalError
-from .contract.job import PRECISIONS, ClassifyJob, RasterSource
-from .contract.spec import ModelSpec, config_digest, default_spec, read_spec
+from .contract.job import PRECISIONS, check_sensors
+from .contract.spec import config_digest, default_spec, read_spec
 from .contract.version import version
-from .contract.weights import check_weights, find_weights
 from .remembered import with_seconds
 
 EXIT_OK, EXIT_ERROR, EXIT_CANCELLED = 0, 2, 130
+# A service that is stopped and a terminal that is closed end a run as Ctrl-C does.
+_ENDINGS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 
-Result = dict[str, Any]
+# Exit code, what --json prints, and the lines for people.
+Answer = tuple[int, dict[str, Any], Iterable[str]]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 success, 2 an explained error, 130 a cancel."""
-    options = argparse.Namespace(json="--json" in (sys.argv if argv is None else argv), debug=False)
+    allow_any_character()
+    arguments = plain_numbers(sys.argv[1:] if argv is None else argv)
+    options = argparse.Namespace(json="--json" in arguments, debug=False)
     try:
-        _parser().parse_args(argv, options)
-        with _interrupted_by(lambda: _leave(options)):
-            code, result = options.run(options)
-            if options.json:
-                _print_json(result)
+        _parser().parse_args(arguments, options)
+        with _interrupted_by(lambda number: _leave(options)):
+            code, result, lines = options.run(options)
+            write_out([as_json(result)] if options.json else lines)
     except KeyboardInterrupt:
-        return _explain(CancelledError("Cancelled. Finished tiles are kept."), options)
+        return _failed(CancelledError("Cancelled. Finished tiles are kept."), options)
     except MultimodalError as problem:
-        return _explain(problem, options)
+        return _failed(problem, options)
     except Exception as problem:  # noqa: BLE001  # a user gets words, a developer --debug
         summary = "".join(traceback.format_exception_only(problem)).strip()
         text = f"An error that this program does not know: {summary}. Run again with --debug."
-        return _explain(InternalError(text), options)
+        return _failed(InternalError(text), options)
     return code
 
 
-def _print_json(payload: Mapping[str, Any]) -> None:
-    try:
-        print(json.dumps(payload, default=str), flush=True)
-    except OSError as problem:
-        # Python would try to write what is left at its end, and complain in its own words.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise JobError(f"The answer cannot be written to standard output ({problem}).") from problem
-
-
-def _explain(problem: MultimodalError, options: argparse.Namespace) -> int:
-    if options.debug:
-        traceback.print_exc()
-    print(f"Error: {problem.message}", file=sys.stderr)
-    if options.json:
-        _print_json({"error": problem.to_dict()})
+def _failed(problem: MultimodalError, options: argparse.Namespace) -> int:
+    explain(problem, options)
     return EXIT_CANCELLED if isinstance(problem, CancelledError) else EXIT_ERROR
 
 
 def _leave(options: argparse.Namespace) -> None:
     """End at once: nothing is being written. An exception is lost in the imports of torch."""
-    code = _explain(CancelledError("Cancelled. Finished tiles are kept."), options)
-    sys.stderr.flush()
-    os._exit(code)
+    os._exit(_failed(CancelledError("Cancelled. Finished tiles are kept."), options))
 
 
 @contextmanager
-def _interrupted_by(act: Callable[[], None]) -> Iterator[None]:
-    before = signal.signal(signal.SIGINT, lambda *_: act())
+def _interrupted_by(act: Callable[[int], None]) -> Iterator[None]:
+    """Let ``act`` answer the signals that end a program; what nohup ignores stays ignored."""
+    before = {}
+    for number in _ENDINGS:
+        if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, lambda number, _: act(number))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _classify(options: argparse.Namespace) -> tuple[int, Result]:
+def _classify(options: argparse.Namespace) -> Answer:
     from .cli_progress import ProgressBar
     from .pipeline import classify
 
-    job = _job(options)
+    order = job(options)
     stop = threading.Event()
-    # The first Ctrl-C ends the run after the batch at hand, the second one at once.
-    with _interrupted_by(lambda: _interrupt(stop)), ProgressBar(quiet=options.quiet) as bar:
-        summary = classify(job, bar.show, stop.is_set)
-    if not options.quiet and not options.json:
-        _print_summary(summary.to_dict())
-    complete = summary.state == "complete"
-    return (EXIT_OK if complete else EXIT_CANCELLED), summary.to_dict()
+    # The first signal ends the run within the batch at hand, a second Ctrl-C at once.
+    with (
+        _interrupted_by(lambda number: _interrupt(stop, number)),
+        ProgressBar(quiet=options.quiet) as bar,
+    ):
+        summary = classify(order, bar.show, stop.is_set)
+    result = summary.to_dict()
+    code = EXIT_OK if summary.state == "complete" else EXIT_CANCELLED
+    return code, result, () if options.quiet else summary_lines(result)
 
 
-def _interrupt(stop: threading.Event) -> None:
-    if stop.is_set():
+def _interrupt(stop: threading.Event, number: int) -> None:
+    if stop.is_set() and number == signal.SIGINT:
         raise KeyboardInterrupt
     stop.set()
 
 
-def _print_summary(summary: Mapping[str, Any]) -> None:
-    print(f"{summary['output']}: {summary['state']}")
-    print(
-        f"{summary['classified']} of {summary['tiles']} tiles classified, {summary['skipped']} "
-        f"skipped, {summary['tiles_per_second']:.1f} tiles/s on {summary['device']} "
-        f"({summary['precision']})"
-    )
-    for reason, count in summary["skipped_reasons"].items():
-        print(f"  skipped {count}: {reason}")
-    if summary["state"] != "complete":
-        print("Run the same command again to go on.")
-
-
-def _inspect_scene(options: argparse.Namespace) -> tuple[int, Result]:
+def _inspect_scene(options: argparse.Namespace) -> Answer:
     from .scene import open_scene
 
     spec = read_spec(options.model) if options.model else default_spec()
-    with open_scene(
-        _sources(options, "s2"), _sources(options, "s1"), spec,
-        mask=mask_source(options), options=scene_options(options),
-    ) as scene:  # fmt: skip
+    s2, s1 = sources(options, "s2"), sources(options, "s1")
+    check_sensors(s1, spec)
+    mask, decisions = mask_source(options), scene_options(options)
+    with open_scene(s2, s1, spec, mask=mask, options=decisions) as scene:
         described = scene.describe()
     if options.model:
         described = with_seconds(described, config_digest(options.model), "auto")
-    if not options.json:
-        print_scene(described)
-    return EXIT_OK, described
+    return EXIT_OK, described, scene_lines(described)
 
 
-def _inspect_model(options: argparse.Namespace) -> tuple[int, Result]:
-    spec = read_spec(options.folder)
-    if spec.weights_sha256:
-        check_weights(find_weights(options.folder, spec.weights_sha256), spec.weights_sha256)
-    if not options.json:
-        _print_model(spec)
-    return EXIT_OK, {"folder": str(options.folder), "spec": spec.to_dict()}
+def _inspect_model(options: argparse.Namespace) -> Answer:
+    read_spec(options.folder)  # the usual defects are told before torch is loaded
+    from .checkpoint import check_folder
+
+    spec = check_folder(options.folder)
+    return EXIT_OK, {"folder": str(options.folder), "spec": spec.to_dict()}, model_lines(spec)
 
 
-def _print_model(spec: ModelSpec) -> None:
-    print(f"Task        {spec.task}, {len(spec.classes)} classes")
-    print(f"Sentinel-2  {', '.join(spec.s2_names)}")
-    print(f"Sentinel-1  {', '.join(spec.s1_names)}")
-    print(f"Tile        {spec.tile_size} px at {spec.ground_resolution:g} m")
-    print(f"Calibrated  {'yes' if spec.calibrated else 'no'}, temperature {spec.temperature:g}")
-    for key, value in (*spec.metrics.items(), *spec.provenance.items()):
-        print(f"  {key}: {value}")
-    print(f"Licence     {spec.license or 'not stated'}")
-    for item, threshold in zip(spec.classes, spec.thresholds):
-        print(f"  {item.color}  {threshold:.2f}  {item.name}")
-
-
-def _import(options: argparse.Namespace) -> tuple[int, Result]:
-    return EXIT_OK, run_import(options, _interrupted_by)
-
-
-def _job(options: argparse.Namespace) -> ClassifyJob:
-    return ClassifyJob(
-        s2=_sources(options, "s2"),
-        s1=_sources(options, "s1"),
-        model=options.model,
-        output=str(Path(options.output).absolute()),
-        extent_wkt=extent_wkt(options.extent),
-        aoi_wkt=aoi_wkt(options.aoi),
-        stride=options.stride,
-        device=options.device,
-        precision=options.precision,
-        batch_size=options.batch_size,
-        min_valid=options.min_valid,
-        overwrite=options.overwrite,
-        mask=mask_source(options),
-        options=scene_options(options),
-    )
-
-
-def _sources(options: argparse.Namespace, sensor: str) -> tuple[RasterSource, ...]:
-    bands = _band_map(getattr(options, f"{sensor}_bands"))
-    return tuple(RasterSource(path, bands=bands) for path in getattr(options, sensor) or ())
-
-
-def _band_map(text: str | None) -> dict[str, int]:
-    if not text:
-        return {}
-    try:
-        pairs = [part.split("=") for part in text.split(",")]
-        return {name.strip(): int(number) for name, number in pairs}
-    except ValueError as problem:
-        raise JobError(f"The band map '{text}' is not like B02=1,B03=2.") from problem
+def _import(options: argparse.Namespace) -> Answer:
+    imported = run_import(options, _interrupted_by)
+    return EXIT_OK, imported, import_lines(imported)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -240,7 +175,7 @@ def _add_classify(commands: Any) -> None:
 
 
 def _add(
-    commands: Any, name: str, text: str, run: Callable[[argparse.Namespace], tuple[int, Result]]
+    commands: Any, name: str, text: str, run: Callable[[argparse.Namespace], Answer]
 ) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
     parser.set_defaults(run=run)

@@ -15,6 +15,8 @@ _WKT = re.compile(r"\s*(SRID=\d+;\s*)?(MULTI)?[A-Z]+\s*[ZM]*\s*(\(.*\)|EMPTY)\s*
 _EPSG = re.compile(r"(?:urn:ogc:def:crs:)?EPSG:(?:[\d.]*:)?(\d+)", re.I)
 _CRS84 = re.compile(r"(?:urn:ogc:def:crs:)?OGC:(?:[\d.]*:)?CRS84", re.I)
 _WGS84 = 4326
+_SURFACE = 2
+_OF_ANOTHER_SHAPE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 
 def extent_wkt(extent: Sequence[float] | None) -> str | None:
@@ -42,8 +44,12 @@ def aoi_wkt(text: str | None) -> str | None:
     try:
         shapes = [shapely.from_geojson(json.dumps(item)) for item in _geometries(payload)]
         area = shapely.union_all(shapely.make_valid(shapes))
-    except (ValueError, TypeError, LookupError, shapely.errors.ShapelyError) as problem:
-        raise _no_polygons(text, problem) from problem
+    except _OF_ANOTHER_SHAPE + (shapely.errors.ShapelyError,) as problem:
+        raise _no_geojson(text) from problem
+    if shapely.get_dimensions(area) < _SURFACE:
+        raise JobError(
+            f"'{text}' has no polygons: draw or export the area of interest as polygons."
+        )
     code = _code(payload, area.bounds, text)
     return f"SRID={code};{area.wkt}" if code else str(area.wkt)
 
@@ -56,14 +62,14 @@ def _read(text: str) -> Any:
             f"'{text[:200]}' is neither WKT nor a file that can be read ({problem.strerror}). The "
             "area of interest is WKT in the CRS of Sentinel-2, or a GeoJSON file."
         ) from problem
-    except ValueError as problem:
-        raise _no_polygons(text, problem) from problem
+    except (ValueError, RecursionError) as problem:
+        raise _no_geojson(text) from problem
 
 
-def _no_polygons(text: str, problem: Exception) -> JobError:
+def _no_geojson(text: str) -> JobError:
     return JobError(
-        f"'{text}' is no GeoJSON with polygons ({problem}). The area of interest is WKT in the "
-        "CRS of Sentinel-2, or a GeoJSON file."
+        f"'{text}' is no GeoJSON with polygons. Expected is a Polygon, a MultiPolygon, a Feature "
+        "or a FeatureCollection of them, as QGIS exports it; or WKT in the CRS of Sentinel-2."
     )
 
 
@@ -85,7 +91,8 @@ def _code(payload: Mapping[str, Any], bounds: Sequence[float], text: str) -> int
         west, south, east, north = bounds
         degrees = -360 <= west <= east <= 360 and -90 <= south <= north <= 90
         return _WGS84 if degrees else None
-    name = str(crs.get("properties", {}).get("name")) if isinstance(crs, Mapping) else str(crs)
+    properties = crs.get("properties") if isinstance(crs, Mapping) else {"name": crs}
+    name = str(properties.get("name") if isinstance(properties, Mapping) else properties)
     if _CRS84.fullmatch(name):
         return _WGS84
     coded = _EPSG.fullmatch(name)

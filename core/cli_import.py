@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
 from .contract.errors import CancelledError
 
-Interrupting = Callable[[Callable[[], None]], AbstractContextManager[None]]
+Interrupting = Callable[[Callable[[int], None]], AbstractContextManager[None]]
 
 
 def add_import_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,16 +43,15 @@ def run_import(options: argparse.Namespace, interrupted_by: Interrupting) -> dic
             ).to_dict()
     except KeyboardInterrupt as problem:
         raise CancelledError("Cancelled. Nothing was imported.") from problem
-    if not options.json:
-        _print(imported)
     return imported
 
 
-def _interrupt() -> None:
+def _interrupt(number: int) -> None:
     raise KeyboardInterrupt
 
 
-def _print(imported: Mapping[str, Any]) -> None:
+def import_lines(imported: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what was made of a checkpoint, for people."""
     config, spec = imported["config"], imported["spec"]
     for name, text in (
         ("Model", imported["output"]),
@@ -65,13 +64,13 @@ def _print(imported: Mapping[str, Any]) -> None:
         ("Tile", f"{spec['tile_size']} px at {spec['ground_resolution']:g} m"),
         ("Task", f"{spec['task']}, {len(spec['classes'])} classes"),
     ):
-        print(f"{name:11s} {text}")
+        yield f"{name:11s} {text}"
     for number, name in enumerate(spec["classes"]):
-        print(f"  {number:2d}  {name}")
+        yield f"  {number:2d}  {name}"
     if imported["assumed"]:
-        print("Assumed, for neither the checkpoint nor this command says it:")
+        yield "Assumed, for neither the checkpoint nor this command says it:"
     for text in imported["assumed"]:
-        print(f"  - {text}")
+        yield f"  - {text}"
 
 
 def _rgb(dinov3: Mapping[str, Any]) -> str:

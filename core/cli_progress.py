@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import Any
 
 from tqdm import tqdm
@@ -22,12 +23,16 @@ class ProgressBar:
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
-            self._bar.close()
+            with suppress(OSError):
+                self._bar.close()
 
     def show(self, message: Message) -> None:
         """Take one message of the pipeline."""
-        if self._quiet:
-            return
+        if not self._quiet:
+            with suppress(OSError):  # a terminal that was closed does not end a run
+                self._show(message)
+
+    def _show(self, message: Message) -> None:
         if isinstance(message, Plan):
             done = message.tiles - message.todo
             self._bar = tqdm(total=message.tiles, initial=done, unit="tile", file=sys.stderr)

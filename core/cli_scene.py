@@ -1,10 +1,8 @@
-"""What the shell may decide about a scene, and how an understood one is printed."""
+"""What the shell may decide about a scene."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
-from typing import Any
 
 from .contract.channels import MASKS
 from .contract.job import RasterSource
@@ -16,7 +14,6 @@ from .contract.scene_options import (
 )
 
 _AUTO = "auto"
-_NAMES = {"s2": "Sentinel-2", "s1": "Sentinel-1"}
 
 
 def add_scene_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,43 +56,6 @@ def mask_source(options: argparse.Namespace) -> RasterSource | None:
         return None
     bands = {} if options.mask_band is None else {MASKS[-1]: options.mask_band}
     return RasterSource(options.mask, bands=bands)
-
-
-def print_scene(described: Mapping[str, Any]) -> None:
-    """Print what was understood, the most costly warnings first."""
-    for warning in described["warnings"]:
-        print(f"Warning     {warning['message']}")
-    for key, name in _NAMES.items():
-        for line in _sensor_lines(name, described[key]):
-            print(line)
-    mask, grid = described["mask"], described["grid"]
-    if mask:
-        classes = ", ".join(map(str, mask["classes"])) or "all but 0"
-        print(f"Cloud mask  {mask['kind']} {classes}, band {mask['band']}, {mask['path']}")
-    print(
-        f"Grid        {grid['width']} x {grid['height']} px, {grid['crs']}, {grid['tiles']} tiles, "
-        f"about {grid['tiles_valid']} with enough pixels"
-    )
-    print(f"Overlap     {described['overlap']:.0%} of Sentinel-2 is covered by Sentinel-1")
-    estimate = described["estimate"]
-    seconds = estimate["seconds"]
-    time = "time not known before the first run" if seconds is None else f"about {seconds:g} s"
-    print(f"Run         {time}, {estimate['output_bytes'] / 1e6:.1f} MB")
-
-
-def _sensor_lines(name: str, sensor: Mapping[str, Any]) -> Iterator[str]:
-    words = [sensor["crs"] or "", ", ".join(sensor["dates"]) or "date unknown"]
-    yield f"{name}  {', '.join(filter(None, [*words, sensor.get('level')]))}"
-    for channel, band in sensor["bands"].items():
-        size = f"{band['pixel_size_m']:.4g} m"
-        yield f"  {channel:4s} band {band['band']:<3d} {size:>8s}  {band['path']}"
-        yield f"       by {band['found_by']}"
-    if sensor["filled"]:
-        yield f"  filled with the training mean: {', '.join(sensor['filled'])}"
-    for part in sensor.get("parts", ()):
-        yield f"  part {', '.join(part['files'][:2])}: {part['evidence']}"
-    unit = sensor.get("unit")
-    yield f"  values: {f'{unit}; ' if unit else ''}{sensor['evidence']}"
 
 
 def _offset(text: str) -> float | str:

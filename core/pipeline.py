@@ -15,7 +15,7 @@ import torch
 
 from .checkpoint import from_pretrained
 from .contract.errors import CancelledError, ModelFolderError
-from .contract.job import ClassifyJob, fingerprint
+from .contract.job import ClassifyJob, check_sensors, fingerprint
 from .contract.messages import Log, Message, Phase, Plan, Progress, Rows
 from .contract.result import OK, RunSummary, TileResult
 from .contract.source_identity import without_credentials
@@ -109,6 +109,7 @@ class _Run:
         self.emit(Phase("open", "Opening the rasters"))
         spec = read_spec(self.job.model)
         _check_trained(spec, self.job.model)
+        check_sensors(self.job.s1, spec)
         identity = fingerprint(self.job)
         check_output(self.job)
         device = choose_device(self.job.device)

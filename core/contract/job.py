@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ._codec import as_object, take
 from .channels import MASKS, S1_BANDS, S2_BANDS
-from .errors import JobError
+from .errors import JobError, MissingChannelsError
 from .scene_options import SceneOptions, options_from_dict
 from .source_identity import source_identity
-from .spec import config_digest, read_spec
+from .spec import ModelSpec, config_digest, read_spec
 from .version import version
 
 PRECISIONS = ("auto", "exact")
@@ -125,6 +125,16 @@ def job_from_dict(payload: Any) -> ClassifyJob:
         options=options_from_dict(take(data, "options", dict, JobError, "job")),
         **values,
     )
+
+
+def check_sensors(s1: Sequence[RasterSource], spec: ModelSpec) -> None:
+    """Raise a MissingChannelsError where a model needs Sentinel-1 and none was given."""
+    if spec.s1 and not s1:
+        raise MissingChannelsError(
+            f"No Sentinel-1 raster was given, and the model needs {', '.join(spec.s1_names)} of "
+            "it: choose one (--s1 on the command line).",
+            missing=list(spec.s1_names),
+        )
 
 
 def fingerprint(job: ClassifyJob) -> dict[str, Any]:

@@ -91,8 +91,11 @@ def tiles(names, zero=()):
     return torch.cat(planes, dim=1)
 
 
-def close(first, second, tolerance=1e-6):
-    """Compare by the largest answer: a sum over channels in another order rounds so."""
+def close(first, second, tolerance=5e-6):
+    """Compare by the largest answer.
+
+    A sum over channels in another order rounds so; on some processors 1.3e-6 was seen.
+    """
     assert (first - second).abs().max() <= tolerance * second.abs().max()
 
 

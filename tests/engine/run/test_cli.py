@@ -7,12 +7,16 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from multimodal import cli
+from multimodal.cli_output import as_json
 from multimodal.contract.job import ClassifyJob
 
 JSON_KEYS = {
@@ -179,7 +183,8 @@ def test_ctrl_c_while_loading_is_no_traceback(job: ClassifyJob) -> None:
     assert answer.get("state", "partial") == "partial"
 
 
-def test_ctrl_c_keeps_finished_tiles(large_job: ClassifyJob) -> None:
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_ends_a_program_keeps_finished_tiles(large_job: ClassifyJob, ending: int) -> None:
     arguments = [*classify_arguments(large_job), "--stride", "60"]
     process = subprocess.Popen(
         command(*arguments, "--batch-size", "1", "--json"),
@@ -191,13 +196,28 @@ def test_ctrl_c_keeps_finished_tiles(large_job: ClassifyJob) -> None:
     while not re.search(r"[1-9]\d*/529", said):
         said += (letter := process.stderr.read(1))
         assert letter, said
-    process.send_signal(signal.SIGINT)
+    process.send_signal(ending)
     stdout, stderr = process.communicate(timeout=30)
     summary = json.loads(stdout.strip().splitlines()[-1])
     assert (process.returncode, summary["state"]) == (130, "partial"), stderr
     assert summary["classified"] < 529
-    done = run(*arguments, "--json")
-    assert last_json(done)["classified"] == 529
+    with sqlite3.connect(large_job.output) as connection:
+        assert connection.execute("SELECT count(*) FROM layer_styles").fetchone() == (1,)
+        index = connection.execute("SELECT count(*) FROM rtree_tiles_geom").fetchone()
+    assert index == (summary["classified"],)
+    if ending == signal.SIGINT:
+        done = run(*arguments, "--json")
+        assert last_json(done)["classified"] == 529
+
+
+def test_what_nohup_ignores_stays_ignored(job: ClassifyJob) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with cli._interrupted_by(pytest.fail):
+            signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_inspect_model_looks_at_the_weights(job: ClassifyJob, tmp_path: Path) -> None:
@@ -212,3 +232,80 @@ def test_inspect_model_looks_at_the_weights(job: ClassifyJob, tmp_path: Path) ->
     assert (damaged.returncode, missing.returncode) == (2, 2)
     assert "SHA-256 differs" in damaged.stderr
     assert "has no model.safetensors" in missing.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"dropout": 0.5}, "Unknown key 'dropout'"),
+        ({"image_size": 60}, "'image_size' is 60"),
+        ({"classifier": {"type": "mlp", "hidden_dim": 7}}, "do not belong together"),
+    ],
+)
+def test_inspect_model_refuses_what_classify_refuses(
+    job: ClassifyJob, tmp_path: Path, change: dict, words: str
+) -> None:
+    folder = Path(shutil.copytree(job.model, tmp_path / "model"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **change}))
+    inspected = run("inspect", "model", str(folder))
+    classified = run(*classify_arguments(replace(job, model=str(folder))), "--quiet")
+    assert (inspected.returncode, classified.returncode) == (2, 2)
+    assert words in inspected.stderr
+    assert inspected.stderr == classified.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_terminal_that_cannot_write_a_path_does_not_fail_a_run(
+    job: ClassifyJob, tmp_path: Path, encoding: str
+) -> None:
+    output = tmp_path / "地図 č.gpkg"
+    done = subprocess.run(
+        command(*classify_arguments(replace(job, output=str(output)))), capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding}, check=False,
+    )  # fmt: skip
+    assert (done.returncode, output.exists()) == (0, True), done.stderr
+    assert rb"\u5730\u56f3" in done.stdout
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_a_reader_that_has_enough_ends_it_quietly(job: ClassifyJob, flags: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    arguments = command("inspect", "model", job.model, *flags)
+    done = subprocess.run(arguments, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_a_full_disk_is_told_in_words(job: ClassifyJob, flags: list[str]) -> None:
+    for folder, words in ((job.model, "cannot be written to standard output"), ("/no", "is not a")):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                command("inspect", "model", folder, *flags), stdout=full, stderr=subprocess.PIPE,
+                text=True, check=False,
+            )  # fmt: skip
+        assert done.returncode == 2
+        assert done.stderr.startswith("Error: ")
+        assert len(done.stderr.splitlines()) == 1
+        assert words in done.stderr
+
+
+def test_numbers_that_are_none_are_null_in_json() -> None:
+    assert as_json({"a": [float("nan"), 1.5], "b": float("inf")}) == '{"a": [null, 1.5], "b": null}'
+
+
+def test_a_missing_sentinel_1_is_told_by_the_name_of_its_argument(job: ClassifyJob) -> None:
+    arguments = classify_arguments(job)
+    at = arguments.index("--s1")
+    for without in (
+        [*arguments[:at], *arguments[at + 2 :]],
+        ["inspect", "scene", "--s2", job.s2[0].path],
+    ):
+        done = run(*without, "--json")
+        assert done.returncode == 2
+        assert last_json(done)["error"]["code"] == "job"
+        assert "--s1" in done.stderr
+        assert "VH, VV" in done.stderr

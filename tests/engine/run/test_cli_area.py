@@ -84,12 +84,41 @@ def test_self_crossing_and_empty_features_do_no_harm(tmp_path: Path) -> None:
     assert same_area(aoi_wkt(path)) == 0
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", "3", '{"type": "FeatureCollection"}', "not json"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}", "[]", "3", '{"type": "FeatureCollection"}', "not json", "[" * 100_000,
+        '{"type": "FeatureCollection", "features": [null, 1]}',
+        '{"type": "Polygon", "coordinates": [[[0, 0], [1, "x"]]]}',
+    ],
+)  # fmt: skip
 def test_other_files_are_explained(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.geojson"
     path.write_text(text)
-    with pytest.raises(JobError, match="no GeoJSON with polygons"):
+    with pytest.raises(JobError, match=r"no GeoJSON with polygons\. Expected is a") as caught:
         aoi_wkt(str(path))
+    for word in ("KeyError", "object", "indices", "Expecting", "NoneType", "'type'"):
+        assert word not in caught.value.message
+
+
+@pytest.mark.parametrize("crs", [5, [], {"properties": 3}, {"properties": {}}, {"type": "name"}])
+def test_a_crs_of_another_shape_is_explained(tmp_path: Path, crs: Any) -> None:
+    path = write(tmp_path / "a.geojson", mapping(SQUARE), crs=crs)
+    with pytest.raises(JobError, match="no EPSG code"):
+        aoi_wkt(path)
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        [], [None], [{"type": "Point", "coordinates": [1, 2]}],
+        [{"type": "LineString", "coordinates": [[1, 2], [3, 4]]}],
+        [{"type": "Polygon", "coordinates": []}],
+    ],
+)  # fmt: skip
+def test_a_file_without_polygons_says_so(tmp_path: Path, shapes: list) -> None:
+    with pytest.raises(JobError, match="has no polygons"):
+        aoi_wkt(write(tmp_path / "a.geojson", *shapes))
 
 
 def test_wkt_goes_through_unchanged() -> None:

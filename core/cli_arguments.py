@@ -1,0 +1,64 @@
+"""What the arguments of the command line mean."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+
+from .cli_area import aoi_wkt, extent_wkt
+from .cli_scene import mask_source, scene_options
+from .contract.errors import JobError
+from .contract.job import MAPPED, ClassifyJob, RasterSource
+
+_NEGATIVE = re.compile(r"-(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?", re.I)
+_BANDS = {name.casefold(): name for name in MAPPED}
+
+
+def plain_numbers(arguments: Sequence[str]) -> list[str]:
+    """Return arguments with numbers like -1e6 and -5. written out: argparse calls them options."""
+    return [format(Decimal(a), "f") if _NEGATIVE.fullmatch(a) else a for a in arguments]
+
+
+def job(options: argparse.Namespace) -> ClassifyJob:
+    """Return the job that ``multimodal classify`` was asked for."""
+    return ClassifyJob(
+        s2=sources(options, "s2"),
+        s1=sources(options, "s1"),
+        model=options.model,
+        output=str(Path(options.output).absolute()),
+        extent_wkt=extent_wkt(options.extent),
+        aoi_wkt=aoi_wkt(options.aoi),
+        stride=options.stride,
+        device=options.device,
+        precision=options.precision,
+        batch_size=options.batch_size,
+        min_valid=options.min_valid,
+        overwrite=options.overwrite,
+        mask=mask_source(options),
+        options=scene_options(options),
+    )
+
+
+def sources(options: argparse.Namespace, sensor: str) -> tuple[RasterSource, ...]:
+    """Return the rasters of ``s2`` or ``s1``."""
+    bands = band_map(getattr(options, f"{sensor}_bands"))
+    return tuple(RasterSource(path, bands=bands) for path in getattr(options, sensor) or ())
+
+
+def band_map(text: str | None) -> dict[str, int]:
+    """Read ``B02=1,B03=2``; upper and lower case count as equal."""
+    bands: dict[str, int] = {}
+    for part in text.split(",") if text else ():
+        name, _, number = (piece.strip() for piece in part.partition("="))
+        if not (name and number.isascii() and number.isdigit() and len(number) < 9):
+            raise JobError(f"The band map '{text}' is not like B02=1,B03=2.")
+        channel = _BANDS.get(name.casefold(), name)
+        if channel in bands:
+            raise JobError(
+                f"{channel} stands twice in the band map '{text}': name one band for it."
+            )
+        bands[channel] = int(number)
+    return bands
