@@ -15,6 +15,7 @@ from .core.contract.errors import CancelledError, InternalError, MultimodalError
 from .core.contract.job import ClassifyJob
 from .core.contract.messages import Message, Progress
 from .core.contract.result import RunSummary
+from .report import SceneReport, read_report
 from .worker import session_worker
 
 
@@ -69,6 +70,18 @@ class ClassifyTask(_Task):
         if isinstance(message, Progress) and message.total:
             self.setProgress(100.0 * message.done / message.total)
         self.message.emit(message)
+
+
+class InspectTask(_Task):
+    """Asks the worker what it understands of a scene; the result is a :class:`SceneReport`."""
+
+    def __init__(self, job: ClassifyJob) -> None:
+        super().__init__(tr("Checking the Sentinel scene"))
+        self.job = job
+
+    def work(self) -> SceneReport:
+        """Ask; blocks until the worker has answered."""
+        return read_report(session_worker().inspect(self.job, self.isCanceled))
 
 
 class EnvironmentTask(_Task):

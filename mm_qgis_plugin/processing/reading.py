@@ -24,6 +24,7 @@ from ..core.contract.job import ClassifyJob, RasterSource
 from ..layers import crs_of_path, extent_wkt, path_source, polygons_wkt, raster_source
 from . import parameters as names
 from .destination import Place, check_sink, sink_place
+from .options import read_options
 
 # The job cannot be without an output; which one is known when the rest is.
 _LATER = "later.gpkg"
@@ -41,9 +42,26 @@ class JobReader:
 
     def checked(self) -> ClassifyJob:
         """Return the job without area and journal, after all checks that cost nothing."""
+        job = self.scene()
+        overwrite = self._algorithm.parameterAsBool(self._values, names.OVERWRITE, self._context)
+        check_sink(sink_place(self._values.get(names.OUTPUT)), self._inputs(job))
+        return replace(job, overwrite=overwrite)
+
+    def complete(self) -> ClassifyJob:
+        """Return the whole job: with the area, and the journal as its output."""
+        job = self.in_area(self.checked())
+        given = self._given_journal()
+        return replace(job, output=given or str(journals.journal_path(job)))
+
+    def in_area(self, job: ClassifyJob) -> ClassifyJob:
+        """Return the job with extent and polygons, which may take time to read."""
+        return replace(job, extent_wkt=self._extent(job), aoi_wkt=self._aoi(job))
+
+    def scene(self) -> ClassifyJob:
+        """Return what an inspection needs, without the area."""
         algorithm, values, context = self._algorithm, self._values, self._context
         stride = values.get(names.STRIDE)
-        job = ClassifyJob(
+        return ClassifyJob(
             s2=self._sources(names.S2, names.S2_PATH, names.S2_BANDS, "Sentinel-2"),
             s1=self._sources(names.S1, names.S1_PATH, names.S1_BANDS, "Sentinel-1"),
             model=os.path.abspath(self.model_folder()),
@@ -53,17 +71,17 @@ class JobReader:
             precision=algorithm.parameterAsEnumString(values, names.PRECISION, context),
             batch_size=algorithm.parameterAsInt(values, names.BATCH_SIZE, context),
             min_valid=algorithm.parameterAsDouble(values, names.MIN_VALID, context),
-            overwrite=algorithm.parameterAsBool(values, names.OVERWRITE, context),
+            mask=self._mask(),
+            options=read_options(algorithm, values, context),
         )
-        check_sink(sink_place(values.get(names.OUTPUT)), self._inputs(job))
-        return job
 
-    def complete(self) -> ClassifyJob:
-        """Return the whole job: with the area, and the journal as its output."""
-        job = self.checked()
-        job = replace(job, extent_wkt=self._extent(job), aoi_wkt=self._aoi(job))
-        given = self._given_journal()
-        return replace(job, output=given or str(journals.journal_path(job)))
+    def _mask(self) -> RasterSource | None:
+        if not self._values.get(names.MASK):
+            return None
+        layer = self._algorithm.parameterAsRasterLayer(self._values, names.MASK, self._context)
+        if layer is None:
+            raise SourceError(tr("The cloud mask in MASK cannot be opened: check its path."))
+        return raster_source(layer)
 
     def _stride(self) -> int:
         # parameterAsInt makes 1 of 1.5 and 0 of ten milliards.
@@ -90,12 +108,6 @@ class JobReader:
             raise JobError(
                 tr("No {} raster was given: choose a layer in {}, or a folder in {}.").format(
                     sensor, layers_name, paths_name
-                )
-            )
-        if bands and len(layers) + len(paths) > 1:
-            raise JobError(
-                tr("{} speaks of one raster, but several {} rasters were given.").format(
-                    bands_name, sensor
                 )
             )
         return tuple(raster_source(layer, bands) for layer in layers) + tuple(
@@ -158,7 +170,7 @@ class JobReader:
         return os.path.abspath(path) if path else ""
 
     def _inputs(self, job: ClassifyJob) -> Iterator[Place]:
-        for source in (*job.s2, *job.s1):
+        for source in job.sources:
             yield Place(Path(source.path), source.path.rpartition(":")[2])
         journal = self._given_journal()
         if journal:
