@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from qgis.PyQt.QtCore import QEvent, QObject, Qt
 from qgis.PyQt.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QFormLayout,
     QFrame,
     QLabel,
+    QLineEdit,
     QMessageBox,
     QScrollArea,
     QSizePolicy,
+    QSpinBox,
     QStyle,
     QWidget,
 )
@@ -49,6 +52,16 @@ def note(text: str = "") -> QLabel:
     return label
 
 
+def number_box(least: int, most: int, zero: str, unit: str = "") -> QSpinBox:
+    """Return a box for whole numbers; ``zero`` stands for the least of them."""
+    box = QSpinBox()
+    box.setRange(least, most)
+    box.setSpecialValueText(zero)
+    if unit:
+        box.setSuffix(f" {unit}")
+    return box
+
+
 def form(parent: QWidget | None = None) -> QFormLayout:
     """Return a form whose fields take the width that there is."""
     layout = QFormLayout(parent)
@@ -61,6 +74,18 @@ def ask(parent: QWidget, question: str) -> bool:
     """Ask, with No as the answer of whoever only presses Return."""
     yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
     return QMessageBox.question(parent, display_name(), question, yes | no, no) == yes
+
+
+def on_change(part: QWidget, call: Callable[[], None]) -> None:
+    """Call whenever a control in this part gets another value."""
+    for box in part.findChildren(QComboBox):
+        box.currentIndexChanged.connect(lambda _: call())
+    for line in part.findChildren(QLineEdit):
+        line.textChanged.connect(lambda _: call())
+    for number in part.findChildren(QSpinBox):
+        number.valueChanged.connect(lambda _: call())
+    for check in part.findChildren(QCheckBox):
+        check.toggled.connect(lambda _: call())
 
 
 def name_children(owner: QWidget, prefix: str, **widgets: QWidget) -> None:
