@@ -25,12 +25,14 @@ def scene_job(dock: ClassifyDock) -> ClassifyJob:
     """Return what is to be computed, without where it goes; MultimodalError explains."""
     rasters, advanced, controls = dock.rasters, dock.advanced, dock.preflight.controls
     rasters.check_order()
+    s2 = rasters.sources("s2", controls.band_map("s2"))
+    s1 = rasters.sources("s1", controls.band_map("s1"))
     extent, polygons = None, None
     if not dock.area.is_whole_scene():
         extent, polygons = dock.area.wkt(rasters.crs("s2"))
     return ClassifyJob(
-        s2=rasters.sources("s2", controls.band_map("s2")),
-        s1=rasters.sources("s1", controls.band_map("s1")),
+        s2=s2,
+        s1=s1,
         model=str(Path(dock.model.path()).absolute()),
         output=LATER,
         extent_wkt=extent,

@@ -209,6 +209,7 @@ class InspectingWorker:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "script.json"
         self._orders = folder / "orders.jsonl"
+        self.full = REPORT
         self.answer(report=REPORT)
 
     def answer(self, **script: object) -> None:
