@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from .about import tr
-from .core.contract.errors import DecisionError
+from .core.contract.errors import DecisionError, MissingChannelsError, MultimodalError
 from .report_text import unit_name
 
 S2_OFFSET = "s2_offset"
@@ -18,19 +19,56 @@ FILL_MISSING = "fill_missing"
 ANY_PIXEL_SIZE = "any_pixel_size"
 
 
-def decision_of(problem: DecisionError) -> str:
-    """Return the option that decides."""
-    return str(problem.details.get("decision", ""))
+@dataclass(frozen=True)
+class Answer:
+    """One way on: an option, its value, and what a button says of it."""
+
+    decision: str
+    value: Any
+    text: str
 
 
-def choices_of(problem: DecisionError) -> list[Any]:
+def decision_of(problem: MultimodalError) -> str:
+    """Return the option that decides; empty where none does. Plain refusals may have one too."""
+    return str(problem.details.get("decision") or "")
+
+
+def choices_of(problem: MultimodalError) -> list[Any]:
     """Return the values to choose from; empty where the answer must be written."""
     choices = problem.details.get("choices")
     return list(choices) if isinstance(choices, (list, tuple)) else []
 
 
-def choice_text(decision: str, value: Any) -> str:
-    """Return what a choice means, as a button says it."""
+def answers_to(problem: MultimodalError) -> list[Answer]:
+    """Return the answers that a press of a button can give."""
+    decision, choices = decision_of(problem), choices_of(problem)
+    if is_selection(problem):
+        return []
+    if not choices and decision == ANY_PIXEL_SIZE:
+        choices = [True]
+    answers = [Answer(decision, value, _choice_text(decision, value)) for value in choices]
+    if isinstance(problem, MissingChannelsError) and decision != FILL_MISSING:
+        answers.append(Answer(FILL_MISSING, True, _choice_text(FILL_MISSING, True)))
+    return answers
+
+
+def is_selection(problem: MultimodalError) -> bool:
+    """Return whether any number of the choices make up the answer."""
+    scalars = all(isinstance(value, (int, float)) for value in choices_of(problem))
+    is_open = isinstance(problem, DecisionError) and bool(choices_of(problem))
+    return is_open and scalars and decision_of(problem) == MASK_CLASSES
+
+
+def written(value: Any) -> str:
+    """Return a value as it is typed into its field: ``3,8,9,10`` or ``VV=1,VH=2``."""
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}={number}" for key, number in value.items())
+    if isinstance(value, (list, tuple)):
+        return ",".join(written(item) for item in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _choice_text(decision: str, value: Any) -> str:
     if decision == S2_OFFSET and isinstance(value, (int, float)):
         return _offset_text(value)
     if decision == S1_UNIT:
@@ -44,15 +82,6 @@ def choice_text(decision: str, value: Any) -> str:
     if decision == ANY_PIXEL_SIZE and value is True:
         return tr("Take it all the same")
     return written(value)
-
-
-def written(value: Any) -> str:
-    """Return a value as it is typed into its field: ``3,8,9,10`` or ``VV=1,VH=2``."""
-    if isinstance(value, Mapping):
-        return ",".join(f"{key}={number}" for key, number in value.items())
-    if isinstance(value, (list, tuple)):
-        return ",".join(map(str, value))
-    return str(value)
 
 
 def _offset_text(value: float) -> str:

@@ -6,7 +6,7 @@ another type reads as "not known", and never breaks the panel that shows it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,15 @@ class BandFact:
     band: int | None
     pixel_size_m: float | None
     found_by: str
+
+
+@dataclass(frozen=True)
+class PartFacts:
+    """One scene of a mosaic, and how its numbers are read."""
+
+    files: tuple[str, ...]
+    offset: float | None
+    unit: str
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,7 @@ class SensorFacts:
     scale: float | None = None
     unit: str = ""
     calibration: str = ""
+    parts: tuple[PartFacts, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,6 +131,15 @@ def _sensor(data: Mapping[str, Any]) -> SensorFacts:
         scale=_number(data.get("scale")),
         unit=_text(data.get("unit")),
         calibration=_text(data.get("calibration")),
+        parts=tuple(_part(_object(part)) for part in _items(data.get("parts"))),
+    )
+
+
+def _part(data: Mapping[str, Any]) -> PartFacts:
+    return PartFacts(
+        files=_texts(data.get("files")),
+        offset=_number(data.get("offset")),
+        unit=_text(data.get("unit")),
     )
 
 
@@ -138,8 +157,7 @@ def _mask(payload: Any) -> MaskFacts | None:
     data = _object(payload)
     if not data:
         return None
-    classes = data.get("classes")
-    values = [_whole(value) for value in classes] if isinstance(classes, (list, tuple)) else []
+    values = [_whole(value) for value in _items(data.get("classes"))]
     return MaskFacts(
         kind=_text(data.get("kind")),
         path=_text(data.get("path")),
@@ -148,8 +166,7 @@ def _mask(payload: Any) -> MaskFacts | None:
 
 
 def _grid(data: Mapping[str, Any]) -> GridFacts:
-    transform = data.get("transform")
-    numbers = [_number(value) for value in transform] if isinstance(transform, list) else []
+    numbers = [_number(value) for value in _items(data.get("transform"))]
     known = tuple(value for value in numbers[:6] if value is not None)
     return GridFacts(
         crs=_text(data.get("crs")),
@@ -165,9 +182,8 @@ def _grid(data: Mapping[str, Any]) -> GridFacts:
 
 
 def _warnings(payload: Any) -> list[WarningFact]:
-    items = payload if isinstance(payload, (list, tuple)) else ()
     found = []
-    for item in items:
+    for item in _items(payload):
         data = _object(item)
         message = _text(data.get("message")) if data else _text(item)
         if message:
@@ -186,8 +202,11 @@ def _text(value: Any) -> str:
 def _texts(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         return (value,)
-    items = value if isinstance(value, (list, tuple)) else ()
-    return tuple(item for item in items if isinstance(item, str))
+    return tuple(item for item in _items(value) if isinstance(item, str))
+
+
+def _items(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, (list, tuple)) else ()
 
 
 def _number(value: Any) -> float | None:

@@ -58,12 +58,13 @@ def source_text(sensor: SensorFacts) -> str:
     """Return date, level, pixel sizes and CRS of one sensor, and what it lacks."""
     parts = [dates_text(sensor.dates), sensor.level, _pixel_sizes(sensor), sensor.crs]
     text = ", ".join(part for part in parts if part)
-    if sensor.missing:
-        text = _join(text, tr("Missing: {}").format(", ".join(sensor.missing)))
+    missing = [name for name in sensor.missing if name not in sensor.filled]
+    if missing:
+        text = _join(text, tr("Missing: {}").format(", ".join(missing)))
     if sensor.filled:
         filled = tr("Filled with the training mean: {}").format(", ".join(sensor.filled))
         text = _join(text, filled)
-    return text
+    return _join(text, _parts(sensor))
 
 
 def dates_text(dates: tuple[str, ...]) -> str:
@@ -180,6 +181,20 @@ def _pixel_sizes(sensor: SensorFacts) -> str:
     count = tr("1 band") if len(sensor.bands) == 1 else tr("{} bands").format(len(sensor.bands))
     shown = "/".join(f"{size:.4g}" for size in sizes)
     return tr("{} of {} m").format(count, shown) if shown else count
+
+
+def _parts(sensor: SensorFacts) -> str:
+    """Return what differs between the scenes of a mosaic: what is told of one holds not for all."""
+    if len(sensor.parts) < 2:
+        return ""
+    text = tr("Mosaic of {} scenes").format(len(sensor.parts))
+    offsets = sorted({part.offset for part in sensor.parts if part.offset is not None})
+    units = sorted({unit_name(part.unit) for part in sensor.parts if part.unit})
+    if len(offsets) > 1:
+        text += tr(", with offsets {}").format(" / ".join(f"{offset:g}" for offset in offsets))
+    if len(units) > 1:
+        text += tr(", in {}").format(" / ".join(units))
+    return text
 
 
 def _reason(verdict: str, evidence: str) -> str:

@@ -25,9 +25,11 @@ class _Task(QgsTask):
     ended = pyqtSignal(object, object)
     """(result or None, MultimodalError or None)"""
 
-    def __init__(self, description: str) -> None:
+    def __init__(self, description: str, more: str = "Silent") -> None:
         # Silent, where QGIS has it (3.26): who started the task says how it ended, and says more.
-        flags = QgsTask.Flag.CanCancel | getattr(QgsTask.Flag, "Silent", QgsTask.Flag.CanCancel)
+        flags = QgsTask.Flag.CanCancel
+        for name in {"Silent", more}:
+            flags |= getattr(QgsTask.Flag, name, QgsTask.Flag.CanCancel)
         super().__init__(description, flags)
         self._result: Any = None
         self._error: MultimodalError | None = None
@@ -76,7 +78,8 @@ class InspectTask(_Task):
     """Asks the worker what it understands of a scene; the result is a :class:`SceneReport`."""
 
     def __init__(self, job: ClassifyJob) -> None:
-        super().__init__(tr("Checking the Sentinel scene"))
+        # Nobody asked for it: it does not show among the tasks, where QGIS can hide it (3.26).
+        super().__init__(tr("Checking the Sentinel scene"), "Hidden")
         self.job = job
 
     def work(self) -> SceneReport:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from qgis.gui import QgsCollapsibleGroupBox
+from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -19,6 +20,7 @@ from ..report import BandFact
 from ..report_text import pixel_size_text
 
 _MOST_ROWS_IN_VIEW = 8
+_FILE = 4
 
 
 class BandTable(QgsCollapsibleGroupBox):
@@ -37,7 +39,12 @@ class BandTable(QgsCollapsibleGroupBox):
         self.table.setMinimumWidth(1)
         header = self.table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setStretchLastSection(True)
+        header.setSectionResizeMode(_FILE, QHeaderView.ResizeMode.Stretch)
+        header.setMinimumSectionSize(1)
+        self.table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.table.setWordWrap(False)
+        self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.table.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 6)
         layout = QVBoxLayout(self)
         layout.addWidget(self.table)
         self.setSaveCollapsedState(False)
@@ -51,7 +58,7 @@ class BandTable(QgsCollapsibleGroupBox):
         for row, band in enumerate(bands):
             for column, text in enumerate(_cells(band)):
                 item = QTableWidgetItem(text)
-                item.setToolTip(band.path if column == 4 else text)
+                item.setToolTip(band.path if column == _FILE else text)
                 self.table.setItem(row, column, item)
         self._fit(len(bands))
         self.setVisible(bool(bands))
@@ -60,8 +67,7 @@ class BandTable(QgsCollapsibleGroupBox):
         rows = min(count, _MOST_ROWS_IN_VIEW)
         height = self.table.verticalHeader().defaultSectionSize() * rows
         head = self.table.horizontalHeader().sizeHint().height()
-        bar = self.table.horizontalScrollBar().sizeHint().height()
-        self.table.setFixedHeight(height + head + bar + 4)
+        self.table.setFixedHeight(height + head + 2 * self.table.frameWidth())
 
 
 def _cells(band: BandFact) -> tuple[str, str, str, str, str]:

@@ -73,6 +73,9 @@ class ClassifyDock(QgsDockWidget):
         self.advanced.set_up.clicked.connect(self.set_up_environment)
         self._set_up.line.connect(self.panel.add_log)
         self._set_up.ended.connect(self._on_set_up)
+        # What was said of an open decision is over with its answer.
+        self.preflight.panel.decided.connect(lambda: self.panel.say(status.INFO, ""))
+        self.preflight.panel.decided.connect(self._bar.clear)
         self._watch_inputs()
         self._set_busy(False)
         clean_leftovers()
@@ -240,8 +243,12 @@ class ClassifyDock(QgsDockWidget):
 
     def _tell_undecided(self, problem: DecisionError) -> None:
         """Say why nothing was started, and bring the question into view."""
-        text = tr("Not started. {} Decide it under 'What is understood', then press Run again.")
-        self.panel.say(status.WARNING, text.format(problem.message))
+        self.panel.say(
+            status.WARNING,
+            tr("Not started: a decision is open. Answer the question under 'What is understood', "
+               "then press Run again."),
+        )  # fmt: skip
+        QgsMessageLog.logMessage(problem.message, LOG_TAG, Qgis.MessageLevel.Warning)
         self._bar.push(tr("Not started: a decision is open"), Qgis.MessageLevel.Warning)
         self.preflight.panel.setCollapsed(False)
         self._scroll.ensureWidgetVisible(self.preflight.panel.decision)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtWidgets import QGridLayout, QLabel, QWidget
 
-from .widgets import note
+from .widgets import breakable, note
 
 
 class FactList(QWidget):
@@ -31,7 +31,7 @@ class FactList(QWidget):
             label.deleteLater()
         self._labels = []
         for number, (topic, text) in enumerate(rows):
-            for column, label in enumerate((QLabel(topic), note(text))):
+            for column, label in enumerate((QLabel(topic), note(breakable(text)))):
                 label.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
                 self._layout.addWidget(label, number, column)
                 self._labels.append(label)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qgis.gui import QgsCollapsibleGroupBox
-from qgis.PyQt.QtCore import pyqtSignal
+from qgis.PyQt.QtCore import Qt, pyqtSignal
 from qgis.PyQt.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
@@ -23,7 +23,7 @@ from .fact_list import FactList
 from .scene_controls import SceneControls
 from .signs import ERROR, INFO, SUCCESS, WARNING, SignLabel
 from .warning_list import WarningList
-from .widgets import name_children, note
+from .widgets import breakable, name_children, note
 
 
 class PreflightPanel(QgsCollapsibleGroupBox):
@@ -81,12 +81,12 @@ class PreflightPanel(QgsCollapsibleGroupBox):
         """Show a refusal, or a question with its answers."""
         self._forget()
         self.problem = problem
-        if not isinstance(problem, DecisionError):
+        if isinstance(problem, DecisionError):
+            self._say(WARNING, tr("One thing must be decided before it can run:"))
+        else:
             self._say(ERROR, problem.message)
-            return
-        self._say(WARNING, tr("One thing must be decided before it can run:"))
-        self.decision.ask(problem)
-        self.controls.highlight(decision_of(problem))
+        marked = self.controls.highlight(decision_of(problem))
+        self.decision.ask(problem, marked)
 
     def show_recalled(self, text: str) -> None:
         """Say that a band map was filled in; nothing where ``text`` is empty."""
@@ -105,7 +105,7 @@ class PreflightPanel(QgsCollapsibleGroupBox):
 
     def _say(self, kind: str, text: str) -> None:
         self.sign.show_kind(kind)
-        self.headline.setText(text)
+        self.headline.setText(breakable(text))
 
     def _forget(self) -> None:
         self.report, self.problem = None, None
@@ -123,7 +123,7 @@ class PreflightPanel(QgsCollapsibleGroupBox):
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self.sign)
         row.addWidget(self.headline, 1)
-        row.addWidget(self.check_button)
+        row.addWidget(self.check_button, 0, Qt.AlignmentFlag.AlignTop)
         layout = QVBoxLayout(self)
         parts = (
             top, self.decision, self.warnings, self.facts, self.show_grid, self.bands,

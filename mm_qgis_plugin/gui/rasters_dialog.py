@@ -33,6 +33,8 @@ class RastersDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle(tr("{} rasters").format(sensor))
         self.list = QListWidget()
+        self.list.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.files = QPushButton(tr("Add files..."))
         self.files.setToolTip(tr("GeoTIFF, JP2, VRT, NetCDF, a zip, or the MTD xml of a product"))
         self.folder = QPushButton(tr("Add folder..."))

@@ -31,7 +31,7 @@ class SceneControls(QgsCollapsibleGroupBox):
     """A group that is folded until something is to be corrected."""
 
     def __init__(self) -> None:
-        super().__init__(tr("Correct it"))
+        super().__init__(tr("Corrections"))
         self.offset = choice(
             ((tr("From metadata"), None), (tr("None (0)"), 0.0), (tr("-1000"), -1000.0))
         )
@@ -51,8 +51,9 @@ class SceneControls(QgsCollapsibleGroupBox):
         self.max_cloud.setToolTip(tr("Tiles with more cloud are skipped; 100 % skips none"))
         self.fill_missing = QCheckBox(tr("Fill missing channels with the training mean"))
         self.max_days = number_box(0, _LONGEST, "", tr("days"))
+        self.max_days.setPrefix(tr("warn over "))
         self.max_days.setToolTip(tr("Warn when Sentinel-1 and Sentinel-2 are further apart"))
-        self.any_pixel_size = QCheckBox(tr("Take any pixel size"))
+        self.any_pixel_size = QCheckBox(tr("Any pixel size of Sentinel-2"))
         self._frames: dict[str, Framed] = {}
         self._lay_out()
         self._restore()
@@ -95,12 +96,14 @@ class SceneControls(QgsCollapsibleGroupBox):
         elif decision == decisions.ANY_PIXEL_SIZE:
             self.any_pixel_size.setChecked(bool(value))
 
-    def highlight(self, decision: str) -> None:
-        """Frame the control that decides, and no other; unfold what hides it."""
+    def highlight(self, decision: str) -> bool:
+        """Frame the control that decides, and no other; return whether there is one."""
         for name, frame in self._frames.items():
             frame.set_marked(name == decision)
-        if decision in self._frames:
+        is_known = decision in self._frames
+        if is_known:
             self.setCollapsed(False)
+        return is_known
 
     def forget_scene(self, sensor: str) -> None:
         """Leave to the data what was decided about other rasters of this sensor."""
@@ -123,9 +126,9 @@ class SceneControls(QgsCollapsibleGroupBox):
         self._add(layout, tr("S2 band map"), decisions.S2_BANDS, self.bands["s2"])
         self._add(layout, tr("S1 band map"), decisions.S1_BANDS, self.bands["s1"])
         layout.addRow(tr("Cloud mask"), self.mask)
-        self._add(layout, tr("Mask classes"), decisions.MASK_CLASSES, self.mask_classes)
+        self._add(layout, tr("Cloud classes"), decisions.MASK_CLASSES, self.mask_classes)
         layout.addRow(tr("Cloud"), self.max_cloud)
-        layout.addRow(tr("Warn from"), self.max_days)
+        layout.addRow(tr("Days apart"), self.max_days)
         self._add(layout, "", decisions.FILL_MISSING, self.fill_missing)
         self._add(layout, "", decisions.ANY_PIXEL_SIZE, self.any_pixel_size)
         name_children(
@@ -165,7 +168,7 @@ def _mask_combo() -> QgsMapLayerComboBox:
     others = [key for key in QgsProviderRegistry.instance().providerList() if key != "gdal"]
     combo.setExcludedProviders(others)
     combo.setAllowEmptyLayer(True, tr("[Beside Sentinel-2, if any]"))
-    combo.setLayer(None)
+    combo.setCurrentIndex(0)
     combo.setToolTip(tr("SCL, QA60 or another raster of cloud classes"))
     narrow(combo)
     return combo

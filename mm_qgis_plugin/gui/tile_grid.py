@@ -17,7 +17,8 @@ from qgis.PyQt.QtGui import QColor
 from ..report import GridFacts
 from .lattice import Window, lattice, tile_window, whole_window
 
-_COLOR = QColor(42, 127, 186, 220)
+# Seen on forest, on snow, and on an empty map.
+_COLOR, _HALO = QColor(255, 214, 0), QColor(0, 0, 0, 120)
 
 
 class TileGrid:
@@ -78,6 +79,7 @@ class TileGrid:
             return  # It lies where this map cannot show it.
         self._band = QgsRubberBand(self._canvas, QgsWkbTypes.GeometryType.LineGeometry)
         self._band.setStrokeColor(_COLOR)
+        self._band.setSecondaryStrokeColor(_HALO)
         self._band.setWidth(1)
         self._band.setToGeometry(shape, None)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from qgis.PyQt.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from .signs import WARNING, SignLabel
-from .widgets import note
+from .widgets import breakable, note
 
 
 class WarningList(QWidget):
@@ -41,5 +41,5 @@ def _row(text: str) -> QWidget:
     sign = SignLabel()
     sign.show_kind(WARNING)
     row.addWidget(sign)
-    row.addWidget(note(text), 1)
+    row.addWidget(note(breakable(text)), 1)
     return holder

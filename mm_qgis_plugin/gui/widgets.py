@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -24,6 +25,7 @@ from qgis.PyQt.QtWidgets import (
 from ..about import display_name
 
 _SHORTEST_COMBO = 8
+_LONG_WORD = 24
 
 
 def narrow(combo: QComboBox) -> QComboBox:
@@ -60,6 +62,16 @@ def number_box(least: int, most: int, zero: str, unit: str = "") -> QSpinBox:
     if unit:
         box.setSuffix(f" {unit}")
     return box
+
+
+def breakable(text: str) -> str:
+    """Return a text whose long words, such as paths, may go on in the next line."""
+    words = [
+        re.sub(r"([_.,=])", "\\1\N{ZERO WIDTH SPACE}", word) if len(word) > _LONG_WORD else word
+        for word in text.split(" ")
+    ]
+    # EPSG:32633 is one word to people, and two to Qt.
+    return re.sub(r"(?<=[A-Z]):(?=\d)", ":\N{WORD JOINER}", " ".join(words))
 
 
 def form(parent: QWidget | None = None) -> QFormLayout:

@@ -13,7 +13,11 @@ from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtWidgets import QApplication
 
 from mm_qgis_plugin import band_memory
-from mm_qgis_plugin.core.contract.errors import DecisionError
+from mm_qgis_plugin.core.contract.errors import (
+    DecisionError,
+    MissingChannelsError,
+    SourceError,
+)
 from mm_qgis_plugin.gui.dock import ClassifyDock
 from mm_qgis_plugin.gui.picks import Pick
 from mm_qgis_plugin.gui.rasters_dialog import RastersDialog
@@ -158,12 +162,13 @@ def test_a_decision_is_asked_with_buttons_and_checked_at_once(
     assert not panel.controls.isCollapsed()
     dock.run_button.click()
     assert dock.active_run is None
-    assert "Not started. Nothing says whether" in dock.panel.message.text()
+    assert "Not started: a decision is open" in dock.panel.message.text()
     assert [order["type"] for order in inspecting.orders] == ["inspect"]
     panel.decision.buttons[1].click()
     assert panel.controls.offset.currentData() == -1000
     spin_until(lambda: panel.report, 10)
     assert panel.decision.isHidden()
+    assert not dock.panel.message.text(), "the reproach goes with its reason"
     assert not any(frame.is_marked for frame in frames.values())
     assert inspecting.orders[-1]["options"]["s2_offset"] == -1000.0
     dock.run_button.click()
@@ -199,6 +204,39 @@ def test_every_kind_of_decision(
     panel.decision.buttons[0].click()
     spin_until(lambda: len(inspecting.orders) == 2, 10)
     assert seen(inspecting.orders[-1])
+
+
+def test_cloud_classes_are_ticked(known: ClassifyDock, spin_until, inspecting) -> None:
+    panel = known.preflight.panel
+    choices = [float(value) for value in range(12)]
+    panel.show_problem(DecisionError("Cloud?", decision="mask_classes", choices=choices))
+    assert [tick.text() for tick in panel.decision.ticks][-2:] == ["10", "11"]
+    (take,) = panel.decision.buttons
+    take.click()
+    assert panel.problem is not None, "nothing was ticked"
+    for number in (8, 9):
+        panel.decision.ticks[number].click()
+    take.click()
+    spin_until(lambda: len(inspecting.orders) == 2, 10)
+    assert inspecting.orders[-1]["options"]["mask_classes"] == [8, 9]
+
+
+def test_plain_refusals_may_have_a_way_on(known: ClassifyDock, spin_until, inspecting) -> None:
+    panel = known.preflight.panel
+    missing = MissingChannelsError("No B05.", missing=["B05"], decision="s2_bands")
+    panel.show_problem(missing)
+    assert (headline(known), panel.sign.kind) == ("No B05.", "error")
+    assert panel.controls._frames["s2_bands"].is_marked
+    assert panel.decision.question.isHidden()
+    assert "framed field below, or" in panel.decision.hint.text()
+    (fill,) = panel.decision.buttons
+    fill.click()
+    spin_until(lambda: len(inspecting.orders) == 2, 10)
+    assert inspecting.orders[-1]["options"]["fill_missing"]
+    panel.show_problem(SourceError("Pixels of 100 m.", decision="any_pixel_size"))
+    assert [button.text() for button in panel.decision.buttons] == ["Take it all the same"]
+    panel.show_problem(SourceError("Cannot be opened."))
+    assert panel.decision.isHidden()
 
 
 def test_a_decision_without_choices_or_of_another_version(known: ClassifyDock) -> None:
