@@ -18,6 +18,7 @@ from qgis.PyQt.QtWidgets import (
 from ..about import tr
 from ..report import BandFact
 from ..report_text import pixel_size_text
+from .widgets import SLIM
 
 _MOST_ROWS_IN_VIEW = 8
 _FILE = 4
@@ -46,6 +47,7 @@ class BandTable(QgsCollapsibleGroupBox):
         self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.table.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 6)
         layout = QVBoxLayout(self)
+        layout.setContentsMargins(*SLIM)
         layout.addWidget(self.table)
         self.setSaveCollapsedState(False)
         self.setCollapsed(True)

@@ -22,9 +22,9 @@ from ..core.contract.scene_options import (
 from ..layers import raster_source
 from ..report_text import unit_name
 from .framed import Framed
-from .widgets import choice, form, name_children, narrow, number_box
+from .widgets import SLIM, choice, form, name_children, narrow, number_box
 
-_LONGEST = 9999
+_LONGEST = 999
 
 
 class SceneControls(QgsCollapsibleGroupBox):
@@ -44,16 +44,24 @@ class SceneControls(QgsCollapsibleGroupBox):
         self.bands = {"s2": _bands("B02=1,B03=2,B04=3"), "s1": _bands("VV=1,VH=2")}
         self.mask = _mask_combo()
         self.mask_classes = QLineEdit()
-        self.mask_classes.setPlaceholderText(tr("the usual ones; else as 3,8,9,10"))
-        self.mask_classes.setToolTip(tr("Values of the cloud mask that count as cloud"))
+        self.mask_classes.setPlaceholderText(tr("the usual ones"))
+        self.mask_classes.setToolTip(
+            tr("Values of the cloud mask that count as cloud, as in 3,8,9,10")
+        )
         self.max_cloud = number_box(0, 100, "", "%")
         self.max_cloud.setPrefix(tr("at most "))
         self.max_cloud.setToolTip(tr("Tiles with more cloud are skipped; 100 % skips none"))
-        self.fill_missing = QCheckBox(tr("Fill missing channels with the training mean"))
+        self.fill_missing = QCheckBox(tr("Fill missing channels"))
+        self.fill_missing.setToolTip(
+            tr("Give channels that are not there their training mean; the result says which")
+        )
         self.max_days = number_box(0, _LONGEST, "", tr("days"))
         self.max_days.setPrefix(tr("warn over "))
         self.max_days.setToolTip(tr("Warn when Sentinel-1 and Sentinel-2 are further apart"))
-        self.any_pixel_size = QCheckBox(tr("Any pixel size of Sentinel-2"))
+        self.any_pixel_size = QCheckBox(tr("Any pixel size"))
+        self.any_pixel_size.setToolTip(
+            tr("Take Sentinel-2 also where its pixels are far from what the model was trained on")
+        )
         self._frames: dict[str, Framed] = {}
         self._lay_out()
         self._restore()
@@ -121,6 +129,7 @@ class SceneControls(QgsCollapsibleGroupBox):
 
     def _lay_out(self) -> None:
         layout = form(self)
+        layout.setContentsMargins(*SLIM)
         self._add(layout, tr("S2 offset"), decisions.S2_OFFSET, self.offset)
         self._add(layout, tr("S1 unit"), decisions.S1_UNIT, self.unit)
         self._add(layout, tr("S2 band map"), decisions.S2_BANDS, self.bands["s2"])
@@ -128,7 +137,7 @@ class SceneControls(QgsCollapsibleGroupBox):
         layout.addRow(tr("Cloud mask"), self.mask)
         self._add(layout, tr("Cloud classes"), decisions.MASK_CLASSES, self.mask_classes)
         layout.addRow(tr("Cloud"), self.max_cloud)
-        layout.addRow(tr("Days apart"), self.max_days)
+        layout.addRow(tr("Dates"), self.max_days)
         self._add(layout, "", decisions.FILL_MISSING, self.fill_missing)
         self._add(layout, "", decisions.ANY_PIXEL_SIZE, self.any_pixel_size)
         name_children(
@@ -155,9 +164,11 @@ def _select(combo, data: Any, text: str) -> None:
 
 def _bands(example: str) -> QLineEdit:
     line = QLineEdit()
-    line.setPlaceholderText(tr("by name; else as {}").format(example))
+    line.setPlaceholderText(tr("by their names"))
     line.setToolTip(
-        tr("Only for rasters whose bands have no names: channel=band number, in every raster")
+        tr("Only where the names of bands do not tell: channel=band number, as in {}").format(
+            example
+        )
     )
     return line
 
@@ -167,8 +178,10 @@ def _mask_combo() -> QgsMapLayerComboBox:
     combo.setFilters(QgsMapLayerProxyModel.Filter.RasterLayer)
     others = [key for key in QgsProviderRegistry.instance().providerList() if key != "gdal"]
     combo.setExcludedProviders(others)
-    combo.setAllowEmptyLayer(True, tr("[Beside Sentinel-2, if any]"))
+    combo.setAllowEmptyLayer(True, tr("[Automatic]"))
     combo.setCurrentIndex(0)
-    combo.setToolTip(tr("SCL, QA60 or another raster of cloud classes"))
+    combo.setToolTip(
+        tr("SCL, QA60 or another raster of cloud classes; automatic takes one beside Sentinel-2")
+    )
     narrow(combo)
     return combo

@@ -26,6 +26,8 @@ from ..about import display_name
 
 _SHORTEST_COMBO = 8
 _LONG_WORD = 24
+# Margins of a group inside a group, in pixels.
+SLIM = (6, 6, 6, 6)
 
 
 def narrow(combo: QComboBox) -> QComboBox:
