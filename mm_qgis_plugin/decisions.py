@@ -47,9 +47,17 @@ def answers_to(problem: MultimodalError) -> list[Answer]:
     if not choices and decision == ANY_PIXEL_SIZE:
         choices = [True]
     answers = [Answer(decision, value, _choice_text(decision, value)) for value in choices]
-    if isinstance(problem, MissingChannelsError) and decision != FILL_MISSING:
+    if isinstance(problem, MissingChannelsError) and _is_partly_there(problem):
         answers.append(Answer(FILL_MISSING, True, _choice_text(FILL_MISSING, True)))
     return answers
+
+
+def _is_partly_there(problem: MissingChannelsError) -> bool:
+    """Return whether other channels of the sensor were found: nothing stands in for all of it."""
+    found = problem.details.get("found")
+    names = [str(name) for name in found] if isinstance(found, (list, tuple)) else []
+    is_s1 = decision_of(problem) == S1_BANDS
+    return any((name in ("VV", "VH")) == is_s1 for name in names)
 
 
 def is_selection(problem: MultimodalError) -> bool:

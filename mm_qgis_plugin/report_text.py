@@ -32,9 +32,11 @@ def facts(report: SceneReport) -> list[tuple[str, str]]:
 def headline(report: SceneReport) -> str:
     """Return what a run would do and cost, in one or two sentences."""
     parts = [_tiles(report)]
-    cost = [part for part in (_seconds(report), size_text(report.output_bytes)) if part]
-    if cost:
-        parts.append(tr("Estimated: {}.").format(", ".join(cost)))
+    time, size = _seconds(report), size_text(report.output_bytes)
+    if time:
+        parts.append(tr("It takes about {}.").format(time))
+    if size:
+        parts.append(tr("The result has about {}.").format(size))
     return " ".join(part for part in parts if part)
 
 

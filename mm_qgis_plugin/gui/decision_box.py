@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from qgis.PyQt.QtCore import pyqtSignal
@@ -44,10 +45,10 @@ class DecisionBox(QFrame):
         self._layout.addWidget(self.hint)
         self.setVisible(False)
 
-    def ask(self, problem: MultimodalError, marked: bool) -> None:
-        """Show the ways on from a refusal; ``marked`` says whether a field below is framed."""
+    def ask(self, problem: MultimodalError, more: Sequence[Answer], marked: bool) -> None:
+        """Show the ways on from a refusal, and ``more``; ``marked``: a field below is framed."""
         self.clear()
-        answers = answers_to(problem)
+        answers = [*more, *answers_to(problem)]
         is_question = isinstance(problem, DecisionError)
         self.question.setText(breakable(problem.message) if is_question else "")
         self.question.setVisible(is_question)

@@ -11,11 +11,12 @@ from qgis.PyQt.QtCore import QObject
 from ..core.contract.errors import DecisionError, MultimodalError
 from ..core.contract.job import ClassifyJob
 from ..report import SceneReport
+from .band_orders import usual_orders
 from .band_recall import BandRecall
 from .inspector import Inspector
 from .order import NotReadyError, without_output
 from .preflight_panel import PreflightPanel
-from .rasters_widget import RasterPair
+from .rasters_widget import SENSORS, RasterPair
 from .tile_grid import TileGrid
 from .widgets import on_change
 
@@ -88,7 +89,8 @@ class Preflight(QObject):
         elif isinstance(problem, NotReadyError):
             self.panel.show_unready(problem.message)
         elif problem is not None:
-            self.panel.show_problem(problem)
+            counts = {sensor: self._rasters.band_counts(sensor) for sensor in SENSORS}
+            self.panel.show_problem(problem, usual_orders(problem, counts))
         self._draw_grid()
 
     def _draw_grid(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from qgis.gui import QgsCollapsibleGroupBox
 from qgis.PyQt.QtCore import Qt, pyqtSignal
 from qgis.PyQt.QtWidgets import (
@@ -14,7 +16,7 @@ from qgis.PyQt.QtWidgets import (
 
 from ..about import tr
 from ..core.contract.errors import DecisionError, MultimodalError
-from ..decisions import decision_of
+from ..decisions import Answer, decision_of
 from ..report import SceneReport
 from ..report_text import facts, headline
 from .band_table import BandTable
@@ -77,8 +79,8 @@ class PreflightPanel(QgsCollapsibleGroupBox):
         self.bands.show_all([*report.s2.bands, *report.s1.bands])
         self.show_grid.setEnabled(True)
 
-    def show_problem(self, problem: MultimodalError) -> None:
-        """Show a refusal, or a question with its answers."""
+    def show_problem(self, problem: MultimodalError, more: Sequence[Answer] = ()) -> None:
+        """Show a refusal, or a question with its answers and ``more`` that may help."""
         self._forget()
         self.problem = problem
         if isinstance(problem, DecisionError):
@@ -86,7 +88,7 @@ class PreflightPanel(QgsCollapsibleGroupBox):
         else:
             self._say(ERROR, problem.message)
         marked = self.controls.highlight(decision_of(problem))
-        self.decision.ask(problem, marked)
+        self.decision.ask(problem, more, marked)
 
     def show_recalled(self, text: str) -> None:
         """Say that a band map was filled in; nothing where ``text`` is empty."""

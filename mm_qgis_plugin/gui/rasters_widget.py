@@ -81,6 +81,11 @@ class RasterPair:
         """Return which kind of rasters is chosen; empty where none is."""
         return pattern_of(self.widgets[sensor].picks())
 
+    def band_counts(self, sensor: str) -> set[int]:
+        """Return how many bands the chosen rasters have; 0 stands for one not known."""
+        layers = [pick.layer() for pick in self.widgets[sensor].picks()]
+        return {0 if layer is None else layer.bandCount() for layer in layers}
+
     def sources(self, sensor: str, bands: dict[str, int]) -> tuple[RasterSource, ...]:
         """Return the rasters as the worker opens them, each with the bands given by number."""
         return tuple(pick.source(bands) for pick in self.picks(sensor))

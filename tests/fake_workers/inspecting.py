@@ -37,7 +37,13 @@ def answer(order: dict, script: dict) -> None:
         details = {"decision": decision["decision"], "choices": decision["choices"]}
         say("failed", number, code="decision", message=decision["message"], details=details)
     elif error:
-        say("failed", number, code=error["code"], message=error["message"], details={})
+        say(
+            "failed",
+            number,
+            code=error["code"],
+            message=error["message"],
+            details=error.get("details", {}),
+        )
     elif order["type"] == "inspect":
         say("inspected", number, report=script["report"])
     else:

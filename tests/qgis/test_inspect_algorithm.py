@@ -62,7 +62,7 @@ def test_the_whole_report_is_told_in_words(parameters: dict, inspecting) -> None
         "Read as dB, gamma0: medians",
         "2 columns x 4 rows",
         "100 % of Sentinel-2 is covered",
-        "8 tiles, about 1 of them to be skipped. Estimated: 3 s, 130 kB.",
+        "8 tiles, about 1 of them to be skipped. It takes about 3 s. The result has about 130 kB.",
     ):
         assert words in log
     warnings = [line for line in feedback.lines if line.startswith("WARNING")]

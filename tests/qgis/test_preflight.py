@@ -223,7 +223,9 @@ def test_cloud_classes_are_ticked(known: ClassifyDock, spin_until, inspecting) -
 
 def test_plain_refusals_may_have_a_way_on(known: ClassifyDock, spin_until, inspecting) -> None:
     panel = known.preflight.panel
-    missing = MissingChannelsError("No B05.", missing=["B05"], decision="s2_bands")
+    missing = MissingChannelsError(
+        "No B05.", missing=["B05"], found=["B04", "VV"], decision="s2_bands"
+    )
     panel.show_problem(missing)
     assert (headline(known), panel.sign.kind) == ("No B05.", "error")
     assert panel.controls._frames["s2_bands"].is_marked
@@ -237,6 +239,27 @@ def test_plain_refusals_may_have_a_way_on(known: ClassifyDock, spin_until, inspe
     assert [button.text() for button in panel.decision.buttons] == ["Take it all the same"]
     panel.show_problem(SourceError("Cannot be opened."))
     assert panel.decision.isHidden()
+
+
+def test_usual_orders_are_offered_where_nothing_has_a_name(
+    dock: ClassifyDock, spin_until, inspecting
+) -> None:
+    details = {"missing": ["VV", "VH"], "found": ["B04"], "decision": "s1_bands"}
+    error = {"code": "missing_channels", "message": "No names.", "details": details}
+    inspecting.answer(error=error)
+    dock.show()
+    panel = dock.preflight.panel
+    spin_until(lambda: panel.problem, 20)
+    texts = [button.text() for button in panel.decision.buttons]
+    assert texts == ["The bands are VV, VH", "The bands are VH, VV"], "and nothing to fill from"
+    inspecting.answer(error={**error, "details": {**details, "found": [], "decision": "s2_bands"}})
+    panel.decision.buttons[1].click()
+    spin_until(lambda: "B01" in panel.decision.buttons[0].text(), 10)
+    assert inspecting.orders[-1]["s1"][0]["bands"] == {"VH": 1, "VV": 2}
+    assert panel.decision.buttons[0].text() == "The bands are B01, B02, B03 ... B12"
+    panel.decision.buttons[0].click()
+    spin_until(lambda: len(inspecting.orders) == 3, 10)
+    assert inspecting.orders[-1]["s2"][0]["bands"]["B8A"] == 9
 
 
 def test_a_decision_without_choices_or_of_another_version(known: ClassifyDock) -> None:
