@@ -8,6 +8,7 @@ from pathlib import Path
 
 from qgis.core import Qgis, QgsMessageLog, QgsVectorLayer
 from qgis.gui import QgisInterface, QgsDockWidget
+from qgis.PyQt.QtCore import QEvent
 from qgis.PyQt.QtGui import QHideEvent, QShowEvent
 from qgis.PyQt.QtWidgets import QGroupBox, QPushButton
 
@@ -120,6 +121,11 @@ class ClassifyDock(QgsDockWidget):
     def showEvent(self, event: QShowEvent) -> None:
         """Called by Qt: what was chosen meanwhile is looked at when it can be seen."""
         super().showEvent(event)
+        self.preflight.inspector.schedule()
+
+    def enterEvent(self, event: QEvent) -> None:
+        """Called by Qt: the CRS of a layer, or a selection, may have been changed meanwhile."""
+        super().enterEvent(event)
         self.preflight.inspector.schedule()
 
     def _start(self, overwrite: bool) -> None:

@@ -22,7 +22,7 @@ from qgis.core import (
 )
 from qgis.PyQt.QtCore import Qt, QTimer
 from qgis.PyQt.QtTest import QTest
-from qgis.PyQt.QtWidgets import QAction, QDockWidget, QPushButton
+from qgis.PyQt.QtWidgets import QAction, QDockWidget, QPushButton, QScrollArea
 from qgis.utils import iface, plugins
 
 ORDER = json.loads(os.environ["MULTIMODAL_DESKTOP_ORDER"])
@@ -71,6 +71,32 @@ def open_dock():
     dock = plugins["mm_qgis_plugin"].dock
     iface.mainWindow().resizeDocks([dock], [400], Qt.Orientation.Horizontal)
     return dock
+
+
+def preflight(dock, seen: dict) -> None:
+    """What is understood, by itself; with the tile grid, the bands and the corrections."""
+    panel = dock.preflight.panel
+    wait_for(lambda: panel.report is not None, "what is understood")
+    panel.show_grid.setChecked(True)
+    seen["understood"] = panel.headline.text()
+    seen["facts"] = dict(panel.facts.rows)
+    show_from_top(dock, panel)
+    picture("preflight")
+    panel.bands.setCollapsed(False)
+    panel.controls.setCollapsed(False)
+    settle()
+    show_from_top(dock, panel.bands)
+    picture("preflight_unfolded")
+    panel.bands.setCollapsed(True)
+    panel.controls.setCollapsed(True)
+    settle()
+
+
+def show_from_top(dock, part) -> None:
+    """Scroll the dock until this part stands at its top."""
+    scroll = dock.findChild(QScrollArea, "multimodal_scroll")
+    scroll.verticalScrollBar().setValue(part.mapTo(scroll.widget(), part.rect().topLeft()).y())
+    settle()
 
 
 def cancelled_run(dock, seen: dict) -> None:
@@ -194,6 +220,7 @@ def session() -> dict:
     settle()
     picture("dock")
     seen["dock_width"] = dock.width()
+    preflight(dock, seen)
     small_screen(dock, seen)
     cancelled_run(dock, seen)
     complete_run(dock, seen)

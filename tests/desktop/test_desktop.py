@@ -85,6 +85,8 @@ def check(seen: dict) -> None:
     assert seen["guessed"] == ["Sentinel-2", "Sentinel-1 VV VH"]
     assert seen["dock_width"] <= 420
     assert not seen["cut_off"]
+    assert "8 tiles" in seen["understood"]
+    assert "EPSG:32633" in seen["facts"]["Grid"]
     assert seen["tasks_while_running"] == 1
     assert seen["cancel_seconds"] < 2.0
     assert seen["kept"] > 20
@@ -97,6 +99,8 @@ def check(seen: dict) -> None:
     assert "is not a model folder" in seen["error"]
     for name in (
         "dock",
+        "preflight",
+        "preflight_unfolded",
         "running",
         "cancelled",
         "finished",

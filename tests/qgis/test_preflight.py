@@ -8,8 +8,8 @@ from copy import deepcopy
 from pathlib import Path
 
 import pytest
-from qgis.core import QgsProject, QgsRasterLayer, QgsRectangle
-from qgis.PyQt.QtCore import Qt
+from qgis.core import QgsCoordinateReferenceSystem, QgsProject, QgsRasterLayer, QgsRectangle
+from qgis.PyQt.QtCore import QEvent, Qt
 from qgis.PyQt.QtWidgets import QApplication
 
 from mm_qgis_plugin import band_memory
@@ -464,6 +464,15 @@ def test_the_tile_grid_follows_the_area_and_leaves_in_time(
     QgsProject.instance().clear()
     assert not grid.is_shown
     assert not panel.show_grid.isChecked()
+
+
+def test_what_was_changed_elsewhere_is_seen_when_the_user_comes_back(
+    known: ClassifyDock, spin_until, inspecting
+) -> None:
+    known.rasters.layer("s2").setCrs(QgsCoordinateReferenceSystem("EPSG:32634"))
+    QApplication.sendEvent(known, QEvent(QEvent.Type.Enter))
+    spin_until(lambda: len(inspecting.orders) == 2, 10)
+    assert "34N" in inspecting.orders[-1]["s2"][0]["crs_wkt"]
 
 
 def test_shutting_down_while_it_looks(dock: ClassifyDock, spin_until, inspecting) -> None:
