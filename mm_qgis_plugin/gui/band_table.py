@@ -21,7 +21,7 @@ from ..report_text import pixel_size_text
 from .widgets import SLIM
 
 _MOST_ROWS_IN_VIEW = 8
-_FILE = 4
+_FOUND_BY, _FILE = 3, 4
 
 
 class BandTable(QgsCollapsibleGroupBox):
@@ -62,6 +62,7 @@ class BandTable(QgsCollapsibleGroupBox):
                 item = QTableWidgetItem(text)
                 item.setToolTip(band.path if column == _FILE else text)
                 self.table.setItem(row, column, item)
+        self.table.setColumnHidden(_FOUND_BY, not any(band.found_by for band in bands))
         self._fit(len(bands))
         self.setVisible(bool(bands))
 

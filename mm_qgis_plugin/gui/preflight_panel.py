@@ -22,6 +22,7 @@ from ..report_text import facts, headline
 from .band_table import BandTable
 from .decision_box import DecisionBox
 from .fact_list import FactList
+from .lattice import whole_window
 from .scene_controls import SceneControls
 from .signs import ERROR, INFO, SUCCESS, WARNING, SignLabel
 from .warning_list import WarningList
@@ -77,7 +78,7 @@ class PreflightPanel(QgsCollapsibleGroupBox):
         self.warnings.show_all([warning.message for warning in report.warnings])
         self.facts.show_all(facts(report))
         self.bands.show_all([*report.s2.bands, *report.s1.bands])
-        self.show_grid.setEnabled(True)
+        self.show_grid.setEnabled(self._has_grid())
 
     def show_problem(self, problem: MultimodalError, more: Sequence[Answer] = ()) -> None:
         """Show a refusal, or a question with its answers and ``more`` that may help."""
@@ -99,7 +100,10 @@ class PreflightPanel(QgsCollapsibleGroupBox):
         """Let nothing be changed while a run goes on."""
         for part in (self.controls, self.check_button, self.decision):
             part.setEnabled(not busy)
-        self.show_grid.setEnabled(not busy and self.report is not None)
+        self.show_grid.setEnabled(not busy and self._has_grid())
+
+    def _has_grid(self) -> bool:
+        return self.report is not None and whole_window(self.report.grid) is not None
 
     def _on_decided(self, decision: str, value: object) -> None:
         self.controls.decide(decision, value)
