@@ -21,6 +21,7 @@ from ..report_text import pixel_size_text
 from .widgets import SLIM
 
 _MOST_ROWS_IN_VIEW = 8
+_FILE_WIDTH = 150
 _FOUND_BY, _FILE = 3, 4
 
 
@@ -40,11 +41,13 @@ class BandTable(QgsCollapsibleGroupBox):
         self.table.setMinimumWidth(1)
         header = self.table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(_FILE, QHeaderView.ResizeMode.Stretch)
-        header.setMinimumSectionSize(1)
+        # The rest of the width, and in a narrow dock enough to be read after scrolling.
+        header.setSectionResizeMode(_FILE, QHeaderView.ResizeMode.Interactive)
+        header.setStretchLastSection(True)
+        self.table.setColumnWidth(_FILE, _FILE_WIDTH)
+        self.table.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.table.setWordWrap(False)
-        self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.table.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 6)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(*SLIM)
@@ -70,7 +73,8 @@ class BandTable(QgsCollapsibleGroupBox):
         rows = min(count, _MOST_ROWS_IN_VIEW)
         height = self.table.verticalHeader().defaultSectionSize() * rows
         head = self.table.horizontalHeader().sizeHint().height()
-        self.table.setFixedHeight(height + head + 2 * self.table.frameWidth())
+        bar = self.table.horizontalScrollBar().sizeHint().height()
+        self.table.setFixedHeight(height + head + bar + 2 * self.table.frameWidth())
 
 
 def _cells(band: BandFact) -> tuple[str, str, str, str, str]:
