@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,8 +20,13 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from torch import Tensor
 
-from .contract.errors import ConfigError, ModelFolderError, SpecError, WeightsUnavailableError
-from .contract.spec import CONFIG_FILE, ModelSpec, read_config, spec_from_dict
+from .contract.errors import (
+    CancelledError,
+    ConfigError,
+    ModelFolderError,
+    WeightsUnavailableError,
+)
+from .contract.spec import CONFIG_FILE, ModelSpec, blamed_on, read_config, spec_from_dict
 from .contract.weights import (
     INDEX_FILE,
     SHARD_PATTERN,
@@ -32,7 +36,7 @@ from .contract.weights import (
     find_weights,
     is_weights_name,
 )
-from .model import MultiModalModel, check_spec
+from .model import MultiModalModel, check_same_inputs, check_spec
 from .shards import MAX_SHARD_SIZE, read_weights, write_weights
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -58,16 +62,19 @@ def save_pretrained(
     Args:
         model: what is saved.
         folder: made where it is not there; weights that no longer belong to it are removed.
-        spec: takes the place of ``model.spec``.
+        spec: takes the place of ``model.spec``. Its channels must be the model's, by name and
+            order: other channels are for ``MultiModalModel(config, spec)`` to be built with.
         max_shard_size: in bytes, or like "5GB"; larger weights become several files.
 
     Raises:
-        ConfigError: ``spec`` has other channels, classes or tile size than the model.
-        ModelFolderError: the folder cannot be written.
+        ConfigError: ``spec`` has other channels, number of classes or tile size than the model.
+        ModelFolderError: the folder cannot be written, or the model has no weights yet.
     """
     spec = model.spec if spec is None else spec
     check_spec(model.config, spec)
+    check_same_inputs(model, spec)
     folder = Path(folder)
+    _check_has_weights(model, folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".saving.", dir=folder) as temporary:
@@ -94,33 +101,54 @@ def from_pretrained(
     revision: str | None = None,
     device: str | torch.device = "cpu",
     verify: bool = True,
+    is_cancelled: Callable[[], bool] = lambda: False,
 ) -> MultiModalModel:
     """Load a model in eval mode from a model folder or a Hugging Face hub id.
 
     Args:
-        folder_or_hub_id: a folder with config.json and the weights, or ``owner/name``.
+        folder_or_hub_id: a folder with config.json and the weights, or the text ``owner/name``.
         revision: branch, tag or commit, for a hub id only.
         device: where the model goes once it is loaded.
         verify: compare every file of the weights with its checksum first.
+        is_cancelled: asked between the steps of loading.
 
     Raises:
         ModelFolderError: missing, damaged, or made for other channels or classes.
         WeightsUnavailableError: the hub folder cannot be downloaded.
+        CancelledError: ``is_cancelled`` said so.
     """
     folder = _local_folder(folder_or_hub_id, revision)
     config = dict(read_config(folder))
-    with _blamed_on(folder):
+    with blamed_on(folder):
         spec = spec_from_dict(config.pop("spec"))
         files = find_weights(folder, spec.weights_sha256)
-        if verify and spec.weights_sha256:
+        if verify:
             check_weights(files, spec.weights_sha256)
+        _go_on(is_cancelled)
         model = _built(config, spec)
+    _go_on(is_cancelled)
     _load_weights(model, read_weights(files), folder)
+    _go_on(is_cancelled)
     return model.to(device).eval()
 
 
 save_model = save_pretrained
 load_model = from_pretrained
+
+
+def _go_on(is_cancelled: Callable[[], bool]) -> None:
+    if is_cancelled():
+        raise CancelledError("Cancelled while the model was loaded.")
+
+
+def _check_has_weights(model: MultiModalModel, folder: Path) -> None:
+    hollow = [key for key, value in model.state_dict().items() if value.is_meta]
+    if hollow:
+        raise ModelFolderError(
+            f"The model cannot be saved in '{folder}': {hollow[0]} is on the meta device, which "
+            "holds no numbers. Load or initialise the weights first.",
+            path=str(folder),
+        )
 
 
 def _remove_stale(folder: Path, names: tuple[str, ...]) -> None:
@@ -131,9 +159,11 @@ def _remove_stale(folder: Path, names: tuple[str, ...]) -> None:
 
 
 def _local_folder(folder_or_hub_id: str | Path, revision: str | None) -> Path:
-    folder = Path(folder_or_hub_id)
+    folder = Path(os.path.expanduser(folder_or_hub_id))
     hub_id = str(folder_or_hub_id)
-    if folder.exists() or not _HUB_ID.fullmatch(hub_id):
+    # A Path is never an id: it has dropped the "./" by which a missing folder would be known.
+    is_id = isinstance(folder_or_hub_id, str) and _HUB_ID.fullmatch(hub_id) is not None
+    if folder.exists() or not is_id:
         if revision is not None:
             raise ModelFolderError(
                 f"'{folder}' is a local folder and has no revisions: leave 'revision' out."
@@ -159,17 +189,6 @@ def _built(config: Mapping[str, Any], spec: ModelSpec) -> MultiModalModel:
         return MultiModalModel(config, spec, load_backbones=False)
     except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as e:
         raise ConfigError(f"its sizes cannot be built ({type(e).__name__}: {e}).") from e
-
-
-@contextmanager
-def _blamed_on(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (ConfigError, SpecError) as problem:
-        raise ModelFolderError(
-            f"{CONFIG_FILE} in '{folder}' does not describe a model: {problem.message}",
-            path=str(folder),
-        ) from problem
 
 
 def _load_weights(model: MultiModalModel, tensors: Mapping[str, Tensor], folder: Path) -> None:

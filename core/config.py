@@ -7,13 +7,14 @@ The caller's dict is read, never kept and never changed.
 from __future__ import annotations
 
 import copy
-import math
 import types
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from .config_checks import as_float, between, one_of, positive, share, shown
 from .contract.errors import ConfigError
+from .contract.spec import MAX_TILE
 
 NORMALIZATIONS = ("dataset", "lvd", "sat")
 POOLINGS = ("cls", "cls+mean")
@@ -23,7 +24,13 @@ HEADS = ("linear", "mlp")
 ALL_BUT_STEM = "all but stem"
 DEFAULT_CLASSES = 19
 DEFAULT_IMAGE_SIZE = 120
-_PATCH = 16
+PATCH_SIZE = 16
+MAX_CLASSES = 10_000
+MAX_WIDTH = 1 << 16
+MAX_RESNET_WIDTH = 1024
+MAX_BLOCKS = 1000
+MAX_GAIN = 10_000.0
+"""Limits far over any use: what is larger is a slip, and would end in a failed allocation."""
 
 T = TypeVar("T")
 
@@ -54,16 +61,28 @@ class Dinov3Config:
 
     def __post_init__(self) -> None:
         where = "backbones.dinov3"
-        _positive(f"{where}.lr", self.lr)
-        _positive(f"{where}.gain", self.gain)
-        _one_of(f"{where}.normalization", self.normalization, NORMALIZATIONS)
-        _one_of(f"{where}.pooling", self.pooling, POOLINGS)
-        if self.input_size is not None and (self.input_size < _PATCH or self.input_size % _PATCH):
-            raise ConfigError(
-                f"'{where}.input_size' must be 128, 224, 256, another multiple of {_PATCH}, "
-                f"or None for the size of the tile, not {self.input_size}.",
-                key=f"{where}.input_size",
-            )
+        positive(f"{where}.lr", self.lr)
+        positive(f"{where}.gain", self.gain, MAX_GAIN)
+        one_of(f"{where}.normalization", self.normalization, NORMALIZATIONS)
+        one_of(f"{where}.pooling", self.pooling, POOLINGS)
+        patch = self.config.get("patch_size")
+        check_input_size(self.input_size, patch if type(patch) is int and patch > 0 else PATCH_SIZE)
+
+
+def check_input_size(size: int | None, step: int, least: int | None = None) -> None:
+    """Refuse a size that is no multiple of ``step``, under ``least`` or over the largest tile."""
+    least = step if least is None else least
+    if size is not None and (not least <= size <= MAX_TILE or size % step):
+        key = "backbones.dinov3.input_size"
+        common = [
+            str(choice) for choice in (128, 224, 256) if choice >= least and not choice % step
+        ]
+        raise ConfigError(
+            f"'{key}' must be {', '.join([*common, 'another' if common else 'a'])} multiple of "
+            f"{step} from {least} to {MAX_TILE}, or None for the size of the tile, "
+            f"not {shown(size)}.",
+            key=key,
+        )
 
 
 @dataclass(frozen=True)
@@ -89,19 +108,22 @@ class ResNetConfig:
 
     def __post_init__(self) -> None:
         where = "backbones.resnet101"
-        _positive(f"{where}.lr", self.lr)
-        _one_of(f"{where}.arch", self.arch, RESNETS)
+        positive(f"{where}.lr", self.lr)
+        one_of(f"{where}.arch", self.arch, RESNETS)
         if self.freeze not in (True, False, ALL_BUT_STEM):
             raise ConfigError(
                 f"'{where}.freeze' must be True, False or '{ALL_BUT_STEM}', not '{self.freeze}'.",
                 key=f"{where}.freeze",
             )
-        _at_least(f"{where}.width", self.width, 1)
-        _at_least(f"{where}.in_channels", self.in_channels, 1)
-        if self.layers is not None and (len(self.layers) != 4 or min(self.layers) < 1):
+        between(f"{where}.width", self.width, 1, MAX_RESNET_WIDTH)
+        between(f"{where}.in_channels", self.in_channels, 1, MAX_WIDTH)
+        blocks = self.layers
+        if blocks is not None and not (
+            len(blocks) == 4 and 1 <= min(blocks) <= max(blocks) <= MAX_BLOCKS
+        ):
             raise ConfigError(
-                f"'{where}.layers' must be four block counts of 1 or more, "
-                f"like [3, 4, 23, 3], not {list(self.layers)}.",
+                f"'{where}.layers' must be four block counts of 1 or more, at most {MAX_BLOCKS}, "
+                f"like [3, 4, 23, 3], not [{', '.join(map(shown, blocks))}].",
                 key=f"{where}.layers",
             )
 
@@ -124,9 +146,9 @@ class FusionConfig:
     lr: float = 1e-3
 
     def __post_init__(self) -> None:
-        _one_of("fusion.type", self.type, FUSIONS)
-        _at_least("fusion.output_dim", self.output_dim, 1)
-        _positive("fusion.lr", self.lr)
+        one_of("fusion.type", self.type, FUSIONS)
+        between("fusion.output_dim", self.output_dim, 1, MAX_WIDTH)
+        positive("fusion.lr", self.lr)
         if self.output_dim is not None and self.type != "linear_projection":
             raise ConfigError(
                 f"'fusion.output_dim' belongs to the type 'linear_projection'; the width of "
@@ -146,11 +168,11 @@ class ClassifierConfig:
     lr: float = 1e-3
 
     def __post_init__(self) -> None:
-        _one_of("classifier.type", self.type, HEADS)
-        _at_least("classifier.hidden_dim", self.hidden_dim, 1)
-        _at_least("classifier.num_classes", self.num_classes, 2)
-        _positive("classifier.lr", self.lr)
-        _share("classifier.drop_rate", self.drop_rate)
+        one_of("classifier.type", self.type, HEADS)
+        between("classifier.hidden_dim", self.hidden_dim, 1, MAX_WIDTH)
+        between("classifier.num_classes", self.num_classes, 2, MAX_CLASSES)
+        positive("classifier.lr", self.lr)
+        share("classifier.drop_rate", self.drop_rate)
 
 
 @dataclass(frozen=True)
@@ -168,8 +190,8 @@ class ModelConfig:
     modality_dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        _at_least("image_size", self.image_size, 1)
-        _share("modality_dropout", self.modality_dropout)
+        between("image_size", self.image_size, 1, MAX_TILE)
+        share("modality_dropout", self.modality_dropout)
 
     @classmethod
     def from_dict(cls, payload: Mapping[str, Any] | None) -> ModelConfig:
@@ -206,10 +228,10 @@ def _value(value: Any, hint: Any, where: str) -> Any:
         return _read(hint, value, where)
     for kind in _alternatives(hint):
         if _matches(value, kind):
-            return _converted(value, kind)
+            return _converted(value, kind, where)
     names = " or ".join(_NAMES[str(kind)] for kind in _alternatives(hint))
     raise ConfigError(
-        f"'{where}' must be {names}, not {value!r} ({type(value).__name__}).", key=where
+        f"'{where}' must be {names}, not {shown(value)} ({type(value).__name__}).", key=where
     )
 
 
@@ -244,32 +266,10 @@ def _matches(value: Any, kind: Any) -> bool:
     return isinstance(value, (int, float) if kind is float else kind)
 
 
-def _converted(value: Any, kind: Any) -> Any:
+def _converted(value: Any, kind: Any, where: str) -> Any:
     origin = get_origin(kind) or kind
     if origin is Mapping:
         return copy.deepcopy(dict(value))
     if origin is tuple:
         return tuple(value)
-    return float(value) if kind is float else value
-
-
-def _one_of(key: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(
-            f"'{key}' is '{value}', which is unknown; choose from {', '.join(choices)}.", key=key
-        )
-
-
-def _at_least(key: str, value: int | None, minimum: int) -> None:
-    if value is not None and value < minimum:
-        raise ConfigError(f"'{key}' must be {minimum} or more, not {value}.", key=key)
-
-
-def _positive(key: str, value: float) -> None:
-    if not (math.isfinite(value) and value > 0):
-        raise ConfigError(f"'{key}' must be a positive number, not {value}.", key=key)
-
-
-def _share(key: str, value: float) -> None:
-    if not 0.0 <= value < 1.0:
-        raise ConfigError(f"'{key}' must be at least 0 and under 1, not {value}.", key=key)
+    return as_float(where, value) if kind is float else value

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from .contract.errors import DeviceError
 from .contract.spec import ModelSpec
 from .model import MultiModalModel
 
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]
-DEFAULT_BATCH = {"cpu": 16, "mps": 32, "cuda": 64}
+DEFAULT_BATCH = {"cpu": 8, "mps": 32, "cuda": 64}
 FP32, TF32 = "fp32", "tf32"
 _AMPERE = 8
 
@@ -53,12 +55,16 @@ def default_batch_size(device: torch.device) -> int:
     return DEFAULT_BATCH.get(device.type, DEFAULT_BATCH["cpu"])
 
 
+class BatchStopped(Exception):
+    """A cancel came while a batch was computed: what it had is dropped."""
+
+
 @dataclass
 class Predictor:
     """A model on its device.
 
     ``limit`` is the largest batch that fits; it shrinks when the device runs out of memory,
-    and ``on_shrink`` is told the new one.
+    and ``on_shrink`` is told the new one. ``is_cancelled`` is asked inside a batch too.
     """
 
     model: MultiModalModel
@@ -66,6 +72,7 @@ class Predictor:
     limit: int
     on_shrink: Callable[[int], None] = lambda limit: None
     precision: str = FP32
+    is_cancelled: Callable[[], bool] = lambda: False
 
     def __post_init__(self) -> None:
         # Torch's own defaults allow TF32 for convolutions and not for products of matrices.
@@ -78,7 +85,11 @@ class Predictor:
         return self.model.spec
 
     def probabilities(self, s2: FloatArray, s1: FloatArray) -> FloatArray:
-        """Return float32 (N, classes) for normalised s2 and s1, (N, C, H, W) each."""
+        """Return float32 (N, classes) for normalised s2 and s1, (N, C, H, W) each.
+
+        Raises:
+            BatchStopped: ``is_cancelled`` said so.
+        """
         parts = []
         start = 0
         while start < len(s2):
@@ -92,7 +103,7 @@ class Predictor:
     def _part(self, s2: FloatArray, s1: FloatArray) -> FloatArray | None:
         """Return probabilities, or None after the limit was halved for want of memory."""
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), _stoppable(self.model, self.is_cancelled):
                 inputs = (torch.from_numpy(a).to(self.device) for a in (s1, s2))
                 return to_probabilities(self.model(*inputs), self.spec).cpu().numpy()
         except RuntimeError as problem:
@@ -108,6 +119,23 @@ class Predictor:
             torch.cuda.empty_cache()
         self.on_shrink(self.limit)
         return None
+
+
+@contextmanager
+def _stoppable(model: nn.Module, is_cancelled: Callable[[], bool]) -> Iterator[None]:
+    """Ask for a cancel before every layer: a batch of a large model takes a CPU many seconds."""
+
+    def look(*_: object) -> None:
+        if is_cancelled():
+            raise BatchStopped
+
+    layers = [module for module in model.modules() if not any(module.children())]
+    hooks = [layer.register_forward_pre_hook(look) for layer in layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def to_probabilities(logits: torch.Tensor, spec: ModelSpec) -> torch.Tensor:

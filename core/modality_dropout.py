@@ -28,7 +28,8 @@ class ModalityDropout(nn.Module):
             return s1_data, s2_data
         lot = torch.rand(s1_data.shape[0], 1, 1, 1, device=s1_data.device)
         keep_s1, keep_s2 = lot >= self.share / 2, lot < 1 - self.share / 2
-        return s1_data * keep_s1, s2_data * keep_s2
+        # Chosen, not multiplied: NaN x 0 is NaN.
+        return torch.where(keep_s1, s1_data, 0.0), torch.where(keep_s2, s2_data, 0.0)
 
     def completed(
         self, s1_data: Tensor | None, s2_data: Tensor | None, s1_channels: int, s2_channels: int

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from .backbones import Dinov3Backbone, ResNetBackbone
+from .backbones.dinov3_hub import is_local, name_alone
 from .classifier import build_head
 from .config import DEFAULT_CLASSES, DEFAULT_IMAGE_SIZE, ModelConfig
 from .contract.classes import BIGEARTHNET19_NAMES
 from .contract.errors import ConfigError
 from .contract.spec import ModelSpec, default_spec
 from .fusion import build_fusion
+from .input_checks import check_input
 from .modality_dropout import ModalityDropout
 
 _RGB_CHANNELS = 3
@@ -85,12 +87,13 @@ class MultiModalModel(nn.Module):
                 One of the two may be None where the model was trained with ``modality_dropout``.
             return_embeddings: also return ``{"dinov3", "resnet", "fused"}``, each (B, width).
         """
+        self._check_inputs(s1_data, s2_data)
         if s1_data is None or s2_data is None:
             s1_data, s2_data = self.modality_dropout.completed(
                 s1_data, s2_data, len(self.spec.s1), len(self.spec.s2)
             )
-        self._check_inputs(s1_data, s2_data)
-        s1_data, s2_data = self.modality_dropout(s1_data, s2_data)
+        else:  # of the two that are there; never the only one
+            s1_data, s2_data = self.modality_dropout(s1_data, s2_data)
         rgb, rest = s2_data[:, :_RGB_CHANNELS], s2_data[:, _RGB_CHANNELS:]
         embeddings = {
             "dinov3": self.dinov3_backbone(rgb),
@@ -131,9 +134,14 @@ class MultiModalModel(nn.Module):
 
         return from_pretrained(folder_or_hub_id, **options)
 
-    def _check_inputs(self, s1_data: Tensor, s2_data: Tensor) -> None:
-        _check_channels("s1_data", s1_data, self.spec.s1_names)
-        _check_channels("s2_data", s2_data, self.spec.s2_names)
+    def _check_inputs(self, s1_data: Tensor | None, s2_data: Tensor | None) -> None:
+        dtype = self.resnet_backbone.conv1.weight.dtype
+        if s1_data is not None:
+            check_input("s1_data", s1_data, self.spec.s1_names, dtype)
+        if s2_data is not None:
+            check_input("s2_data", s2_data, self.spec.s2_names, dtype)
+        if s1_data is None or s2_data is None:
+            return
         if s1_data.shape[0] != s2_data.shape[0] or s1_data.shape[2:] != s2_data.shape[2:]:
             raise ConfigError(
                 "s1_data and s2_data must have the same batch, height and width, "
@@ -167,6 +175,29 @@ def check_spec(config: ModelConfig, spec: ModelSpec) -> None:
             )
 
 
+def check_same_inputs(model: MultiModalModel, spec: ModelSpec) -> None:
+    """Raise a :class:`ConfigError` where a model would take a spec's inputs for something else."""
+    own = model.spec
+    if (spec.s2_names, spec.s1_names) != (own.s2_names, own.s1_names):
+        raise ConfigError(
+            f"The spec has the channels {', '.join((*spec.s2_names, *spec.s1_names))}, but the "
+            f"model was built for {', '.join((*own.s2_names, *own.s1_names))}, in this order: "
+            "give the spec to MultiModalModel(config, spec) when the model is built."
+        )
+    used = model.config.backbones.dinov3.normalization
+    if used != "dataset" and _statistics(spec) != _statistics(own):
+        raise ConfigError(
+            f"The spec has another mean or std of RGB than the model was built with, which the "
+            f"normalization '{used}' is computed from: give the spec to "
+            "MultiModalModel(config, spec) when the model is built.",
+            key="backbones.dinov3.normalization",
+        )
+
+
+def _statistics(spec: ModelSpec) -> list[tuple[float, float]]:
+    return [(channel.mean, channel.std) for channel in spec.s2[:_RGB_CHANNELS]]
+
+
 def _reconciled(config: ModelConfig, spec: ModelSpec | None) -> tuple[ModelConfig, ModelSpec]:
     """Return both complete: what the configuration leaves open is taken from the spec."""
     if spec is None:
@@ -190,22 +221,11 @@ def _reconciled(config: ModelConfig, spec: ModelSpec | None) -> tuple[ModelConfi
 def _as_built(config: ModelConfig, backbone: Dinov3Backbone) -> ModelConfig:
     """Return the configuration with all that rebuilds the RGB branch without files or network."""
     dinov3, resnet = config.backbones.dinov3, config.backbones.resnet101
+    name = dinov3.model_name
     dinov3 = replace(
         dinov3, config=backbone.architecture(), revision=backbone.revision,
-        weights=_name_alone(dinov3.weights),
+        model_name=name_alone(name) if is_local(name) else name,
+        weights=None if dinov3.weights is None else name_alone(dinov3.weights),
     )  # fmt: skip
-    resnet = replace(resnet, weights=_name_alone(resnet.weights))
+    resnet = replace(resnet, weights=None if resnet.weights is None else name_alone(resnet.weights))
     return replace(config, backbones=replace(config.backbones, dinov3=dinov3, resnet101=resnet))
-
-
-def _name_alone(path: str | None) -> str | None:
-    """Return the name of a file: folders of the one who trained are nobody else's business."""
-    return None if path is None else Path(path).name
-
-
-def _check_channels(name: str, data: Tensor, channels: tuple[str, ...]) -> None:
-    if data.ndim != 4 or data.shape[1] != len(channels):
-        raise ConfigError(
-            f"{name} must have the shape (B, {len(channels)}, H, W) with the channels "
-            f"{', '.join(channels)}; this one is {tuple(data.shape)}."
-        )

@@ -35,12 +35,13 @@ def export_onnx(model: MultiModalModel, path: str | Path) -> Path:
     """
     _check_installed()
     path = Path(path)
-    was_training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     try:
         _write(model.eval(), path)
         _verify(model, path)
     finally:
-        model.train(was_training)
+        for module, training in modes:  # one by one: some may have been in another mode
+            module.training = training
     return path
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from .contract.spec import ModelSpec, config_digest, read_spec
 from .contract.target import check_output
 from .contract.version import version
 from .inference import (
+    BatchStopped,
     FloatArray,
     Predictor,
     choose_device,
@@ -48,12 +49,14 @@ class ModelCache:
     _key: tuple[str, str, str] | None = None
     _model: MultiModalModel | None = None
 
-    def get(self, folder: str, device: torch.device) -> MultiModalModel:
+    def get(
+        self, folder: str, device: torch.device, is_cancelled: IsCancelled = lambda: False
+    ) -> MultiModalModel:
         """Return the model of a folder on a device, loaded anew only if something changed."""
         key = (str(Path(folder).resolve()), config_digest(folder), str(device))
         if self._model is None or key != self._key:
             self._model = None
-            self._model = from_pretrained(folder, device=device)
+            self._model = from_pretrained(folder, device=device, is_cancelled=is_cancelled)
             self._key = key
         return self._model
 
@@ -129,8 +132,12 @@ class _Run:
         if self.is_cancelled():
             return None
         self.emit(Phase("model", "Loading the model"))
-        model = self.models.get(self.job.model, device)
-        return Predictor(model, device, size, self._tell_shrink, self.precision)
+        try:
+            model = self.models.get(self.job.model, device, self.is_cancelled)
+        except CancelledError:
+            return None
+        tell = self._tell_shrink
+        return Predictor(model, device, size, tell, self.precision, self.is_cancelled)
 
     def _write(
         self, scene: Scene, tiles: Sequence[Tile], todo: Sequence[Tile],
@@ -169,7 +176,7 @@ class _Run:
         self.emit(Phase("classify", f"Classifying {len(todo)} tiles on {self.device}"))
         self.started = time.monotonic()
         batches = scene.batches(todo, predictor.limit, self.job.min_valid, self.is_cancelled)
-        with closing(batches):  # type: ignore[type-var]  # a generator
+        with suppress(BatchStopped), closing(batches):  # type: ignore[type-var]  # a generator
             for batch in batches:
                 self._classify_batch(batch, predictor, scene, journal, len(tiles), len(todo))
                 if self.is_cancelled():

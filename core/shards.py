@@ -31,7 +31,7 @@ def write_weights(
     """
     shards = _shared_out(tensors, max_shard_size)
     for name, keys in shards.items():
-        save_file({key: tensors[key].contiguous() for key in keys}, folder / name, _METADATA)
+        _save(folder / name, {key: tensors[key].contiguous() for key in keys})
     if list(shards) == [WEIGHTS_FILE]:
         return (WEIGHTS_FILE,)
     metadata = {
@@ -42,6 +42,14 @@ def write_weights(
     text = json.dumps({"metadata": metadata, "weight_map": weight_map}, indent=2)
     (folder / INDEX_FILE).write_text(text + "\n", encoding="utf-8")
     return (*sorted(shards), INDEX_FILE)
+
+
+def _save(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write one file with the rights that any new file gets; safetensors' own are 0600."""
+    path.touch()
+    mode = path.stat().st_mode
+    save_file(tensors, path, _METADATA)
+    path.chmod(mode)
 
 
 def _shared_out(

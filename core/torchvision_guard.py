@@ -64,8 +64,10 @@ from transformers import (  # noqa: E402
     PretrainedConfig,
     PreTrainedModel,
 )
+from transformers.activations import ACT2FN  # noqa: E402
 
 __all__ = [
+    "ACT2FN",
     "AutoConfig",
     "BasicBlock",
     "Bottleneck",

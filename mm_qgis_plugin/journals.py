@@ -8,6 +8,7 @@ from pathlib import Path
 from . import settings
 from .core.contract.errors import OutputError
 from .core.contract.job import ClassifyJob, fingerprint, fingerprint_digest
+from .core.contract.target import sweep
 
 MAX_AGE_DAYS = 30
 MAX_BYTES = 2 * 1024**3
@@ -61,8 +62,8 @@ def _modified(path: Path) -> float:
 
 
 def _remove(path: Path) -> int:
-    if path.with_name(f"{path.name}-journal").exists():
-        return 0  # A run is writing it, or its last transaction is still to be rolled back.
+    if not sweep(str(path)):
+        return 0  # A run is writing it.
     try:
         path.unlink()
     except PermissionError:

@@ -23,6 +23,7 @@ from .about import tr
 from .core.contract.errors import OutputError
 from .core.contract.result import LAYER, OK, TileResult, result_fields
 from .core.contract.spec import ModelSpec
+from .core.contract.target import sweep
 from .style import apply_style
 
 
@@ -93,6 +94,8 @@ class Journal:
 
 def open_journal(path: Path) -> Journal:
     """Open what the worker has written and closed; raises OutputError where it cannot be read."""
+    # A killed worker leaves a transaction to be rolled back, which a read-only GDAL cannot do.
+    sweep(str(path))
     dataset = _open(path)
     layer = dataset.GetLayerByName(LAYER)
     if layer is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from typing import Any
 
@@ -15,8 +16,11 @@ from .core.contract.errors import CancelledError, InternalError, MultimodalError
 from .core.contract.job import ClassifyJob
 from .core.contract.messages import Message, Progress
 from .core.contract.result import RunSummary
+from .progress_text import progress_text
 from .report import SceneReport, read_report
 from .worker import session_worker
+
+_SECONDS_BETWEEN_DESCRIPTIONS = 1.0
 
 
 class _Task(QgsTask):
@@ -27,10 +31,16 @@ class _Task(QgsTask):
 
     def __init__(self, description: str, more: str = "Silent") -> None:
         # Silent, where QGIS has it (3.26): who started the task says how it ended, and says more.
+        # Before, QGIS tells the end of every task of 5 s and more, by the desktop or on its
+        # message bar. No task can prevent that: it can only be true (see `run`), and the dock
+        # takes it off the bar again.
         flags = QgsTask.Flag.CanCancel
         for name in {"Silent", more}:
             flags |= getattr(QgsTask.Flag, name, QgsTask.Flag.CanCancel)
         super().__init__(description, flags)
+        self.title = description
+        self.notice = ""
+        """What QGIS before 3.26 says at the end."""
         self._result: Any = None
         self._error: MultimodalError | None = None
 
@@ -44,14 +54,22 @@ class _Task(QgsTask):
             self._result = self.work()
         except Exception as problem:  # noqa: BLE001  # becomes a coded error
             self._error = as_error(problem)
-        # True also for an error: ``ended`` tells it, and QGIS need not say "Task failed" as well.
-        return not self.isCanceled()
+        # True also for an error and a cancel: ``ended`` tells them, and "Task failed" is wrong of
+        # a run that keeps its tiles.
+        return True
 
     def finished(self, result: bool) -> None:
         """Called by QGIS on the main thread, also where the task was cancelled in the queue."""
         if not result and self._error is None and self._result is None:
             self._error = CancelledError(tr("Cancelled before it began."))
+        self.notice = f"{self.title}: {self._end()}"
+        self.setDescription(self.notice)
         self.ended.emit(self._result, self._error)
+
+    def _end(self) -> str:
+        if self.isCanceled():
+            return tr("stopped")
+        return tr("done") if self._error is None else tr("failed")
 
 
 class ClassifyTask(_Task):
@@ -63,6 +81,8 @@ class ClassifyTask(_Task):
     def __init__(self, job: ClassifyJob) -> None:
         super().__init__(tr("Classifying Sentinel tiles"))
         self.job = job
+        self._described = 0.0
+        self.message.connect(self._describe)
 
     def work(self) -> RunSummary:
         """Run the job; blocks until the worker has closed the file."""
@@ -72,6 +92,14 @@ class ClassifyTask(_Task):
         if isinstance(message, Progress) and message.total:
             self.setProgress(100.0 * message.done / message.total)
         self.message.emit(message)
+
+    def _describe(self, message: Message) -> None:
+        """Tell the task bar more than per cent; on the main thread, which shows the text."""
+        is_due = time.monotonic() - self._described >= _SECONDS_BETWEEN_DESCRIPTIONS
+        if isinstance(message, Progress) and is_due:
+            self._described = time.monotonic()
+            # Short: the list of tasks has room for some 60 characters.
+            self.setDescription(tr("Classifying {}").format(progress_text(message)))
 
 
 class InspectTask(_Task):

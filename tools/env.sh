@@ -6,6 +6,13 @@ SYSTEM_PATH=/usr/bin:/bin:/usr/sbin:/sbin
 say() { printf '%s\n' "$*"; }
 fail() { printf 'Error: %s\n' "$*" >&2; exit 1; }
 
+# at_least NAME FOUND MINIMUM WHAT_TO_DO : ends the script where a version is too old.
+at_least() {
+    local oldest
+    oldest=$(printf '%s\n' "$2" "$3" | sort -V | head -n 1)
+    [ "$oldest" = "$3" ] || fail "$1 ${2:-(unknown)} is too old, $3 or newer is needed: $4"
+}
+
 # An active pyenv or virtual environment makes QGIS load a foreign Python and crash.
 qgis_env() {
     local unset_args=() name

@@ -32,6 +32,15 @@ install_system_parts() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${APT_PACKAGES[@]}" >/dev/null
 }
 
+# What the package manager has, or what was there before, may be too old.
+check_versions() {
+    local python qgis
+    python=$("$SYSTEM_PYTHON" -c 'import platform; print(platform.python_version())')
+    at_least "Python ($SYSTEM_PYTHON)" "$python" 3.10 "use Debian 12, Ubuntu 22.04 or a newer system."
+    qgis=$(qgis_env "$SYSTEM_PYTHON" -c 'from qgis.core import Qgis; print(Qgis.QGIS_VERSION.split("-")[0])')
+    at_least QGIS "$qgis" 3.22 "install a newer one from https://qgis.org/download."
+}
+
 # make_venv FOLDER VENV_OPTIONS REQUIREMENTS... : made anew when a list of packages has changed.
 make_venv() {
     local folder=$1 options=$2; shift 2
@@ -39,7 +48,7 @@ make_venv() {
     # Options of ruff, mypy and pytest change no package.
     wanted=$( { cat "$@"; sed '/^\[tool\.\(pytest\|ruff\|mypy\)/,$d' pyproject.toml; } | sha256sum)
     if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && "$folder/bin/python" -c '' 2>/dev/null; then return 0; fi
-    say "Making $folder ($(grep -cE '^[a-z]' <(cat "$@")) packages; torch alone has several hundred MB) ..."
+    say "Making $folder ($(grep -ohE '^[a-z][a-z0-9_-]*' "$@" | sort -u | wc -l) packages; torch alone has several hundred MB) ..."
     # shellcheck disable=SC2086
     "$SYSTEM_PYTHON" -m venv --clear $options "$folder"
     for list in "$@"; do lists+=(-r "$list"); done
@@ -53,6 +62,7 @@ make_venv() {
 }
 
 install_system_parts
+check_versions
 make_venv .venv "" core/client/worker-requirements.txt requirements-dev.txt
 make_venv .venv-qgis --system-site-packages requirements-qgis.txt
 say "Ready: .venv (engine, command 'multimodal') and .venv-qgis (QGIS tests)."

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 
-from ..config import Dinov3Config
+from ..config import PATCH_SIZE, Dinov3Config, check_input_size
 from ..contract.errors import ConfigError
 from ..contract.spec import ChannelSpec
 from ..torchvision_guard import (
@@ -22,7 +21,8 @@ from ..torchvision_guard import (
     PretrainedConfig,
     PreTrainedModel,
 )
-from .dinov3_hub import Source, find_source, load_model, read_architecture
+from .dinov3_hub import Source, find_source, is_local, load_model, local_path, read_architecture
+from .dinov3_limits import build_network, check_fields
 from .dinov3_sizes import CONVNEXT, REGISTER_TOKENS, RELEASED, VIT
 from .dinov3_weights import load_local
 from .freezing import Freezable
@@ -102,8 +102,15 @@ def _built(config: Dinov3Config, *, pretrained: bool) -> tuple[PreTrainedModel, 
         return load_model(source, architecture, _network(architecture)), source.revision
     architecture = _architecture(config, None)
     network = _network(architecture)
-    model = load_local(config, architecture, network) if pretrained else network(architecture)
-    return model, config.revision
+    if pretrained:
+        return load_local(config, architecture, network), None
+    return build_network(network, architecture), _kept_revision(config)
+
+
+def _kept_revision(config: Dinov3Config) -> str | None:
+    """Return the commit of weights that are put in later: None where they are not the hub's."""
+    from_hub = config.pretrained and config.weights is None and not is_local(config.model_name)
+    return config.revision if from_hub else None
 
 
 def _still_mask_token(model: PreTrainedModel) -> None:
@@ -127,15 +134,17 @@ def _architecture(config: Dinov3Config, source: Source | None) -> PretrainedConf
     name, overrides = config.model_name, dict(config.config)
     kind = overrides.pop("model_type", None)
     _refuse_vitg16(name)
-    if source is None and name not in RELEASED and kind is None and Path(name).is_dir():
-        source = Source(name)
+    if source is None and name not in RELEASED and kind is None and local_path(name).is_dir():
+        source = Source(str(local_path(name)))
     base = _listed_architecture(name, kind) if source is None else _read_architecture(source)
     if kind is not None and kind != base.model_type:
         raise ConfigError(
             f"'{_KEY}.config.model_type' is '{kind}', but '{name}' is a '{base.model_type}'.",
             key=f"{_KEY}.config.model_type",
         )
-    return _overridden(base, overrides)
+    architecture = _overridden(base, overrides)
+    check_input_size(config.input_size, *_steps(architecture))
+    return architecture
 
 
 def _refuse_vitg16(name: str) -> None:
@@ -190,26 +199,13 @@ def _overridden(base: PretrainedConfig, overrides: Mapping[str, Any]) -> Pretrai
                 key=f"{_KEY}.config.{key}",
             )
     fields = {key: getattr(base, key) for key in known}
+    fields.update(overrides)
+    check_fields(base.model_type, fields)
     try:
-        changed = type(base)(**{**fields, **overrides})
+        return type(base)(**fields)
     except (StrictDataclassError, TypeError, ValueError) as problem:
-        raise ConfigError(f"'{_KEY}.config' is not possible: {problem}", key=_KEY) from problem
-    _check_sizes(changed)
-    return changed
-
-
-def _check_sizes(architecture: PretrainedConfig) -> None:
-    if architecture.num_channels != 3:
-        raise ConfigError(f"'{_KEY}.config.num_channels' must be 3: this branch sees RGB.")
-    if architecture.model_type != VIT:
-        return
-    hidden, heads = architecture.hidden_size, architecture.num_attention_heads
-    if min(hidden, heads) < 1 or hidden % (4 * heads):
-        raise ConfigError(
-            f"'{_KEY}.config.hidden_size' ({hidden}) must be a multiple of four times "
-            f"'num_attention_heads' ({heads}): rotary position coding takes fours.",
-            key=f"{_KEY}.config.hidden_size",
-        )
+        key = f"{_KEY}.config"
+        raise ConfigError(f"'{key}' is not possible: {problem}", key=key) from problem
 
 
 def _smallest(architecture: PretrainedConfig) -> int:
@@ -217,6 +213,12 @@ def _smallest(architecture: PretrainedConfig) -> int:
     if architecture.model_type == CONVNEXT:
         return 2 ** (len(architecture.hidden_sizes) + 1)
     return int(architecture.patch_size)
+
+
+def _steps(architecture: PretrainedConfig) -> tuple[int, int]:
+    """Return of what the side of an image is a multiple, and its least."""
+    smallest = _smallest(architecture)
+    return (PATCH_SIZE if architecture.model_type == CONVNEXT else smallest), smallest
 
 
 def _width(architecture: PretrainedConfig) -> int:

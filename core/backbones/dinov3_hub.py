@@ -6,10 +6,11 @@ twice, and what is in the cache is taken then; a slow network keeps all its pati
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, cast
 
 import torch
@@ -28,18 +29,25 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
+    StrictDataclassError,
 )
 
 from ..config import Dinov3Config
 from ..contract.errors import ConfigError, WeightsUnavailableError
 from ..torchvision_guard import AutoConfig, PretrainedConfig, PreTrainedModel
 from .dinov3_sizes import OFFICIAL_FILES
+from .weight_files import check_finite
 
 _KEY = "backbones.dinov3"
 _MAIN = "main"
 _CONFIG = "config.json"
 _PAUSE = 1.0  # seconds before a network that is not there is asked again
 _ANSWERS_OF_SUBSTANCE = (401, 403, 404)
+# A config.json that is no JSON, or holds what transformers cannot make a configuration of.
+_NO_ARCHITECTURE = (
+    HTTPError, OSError, ValueError, StrictDataclassError, ArithmeticError, AttributeError,
+    LookupError, RecursionError, TypeError,
+)  # fmt: skip
 _SHOWN = 3
 _DOWNLOADS = "https://ai.meta.com/resources/models-and-libraries/dinov3-downloads/"
 
@@ -54,8 +62,21 @@ class Source:
 
 
 def is_local(name: str) -> bool:
-    """Tell a folder, there or not, from a hub id."""
-    return Path(name).is_absolute() or name.startswith((".", "~")) or Path(name).is_dir()
+    """Tell a folder, there or not, from a hub id; also a folder of another system."""
+    looks_local = name.startswith((".", "/", "~")) or "\\" in name or name[1:2] == ":"
+    return looks_local or Path(name).is_dir()
+
+
+def local_path(name: str) -> Path:
+    """Return the folder or file that a name means."""
+    # Unlike Path.expanduser no error for a user that is not there.
+    return Path(os.path.expanduser(name))
+
+
+def name_alone(path: str) -> str:
+    """Return the name of a file or folder: where the one who trained keeps it is private."""
+    # As Windows splits paths: by both kinds of slash, whatever the system here.
+    return PureWindowsPath(os.path.abspath(local_path(path))).name or path
 
 
 def find_source(config: Dinov3Config) -> Source:
@@ -66,7 +87,7 @@ def find_source(config: Dinov3Config) -> Source:
     """
     name = config.model_name
     if is_local(name):
-        return Source(str(Path(name).expanduser()))
+        return Source(str(local_path(name)))
     wanted = config.revision or _MAIN
     try:
         return Source(name, _commit(name, wanted), local_only=False)
@@ -88,7 +109,7 @@ def read_architecture(source: Source) -> PretrainedConfig:
         return AutoConfig.from_pretrained(
             source.name, revision=source.revision or _MAIN, local_files_only=source.local_only
         )
-    except (HTTPError, OSError, ValueError) as problem:
+    except _NO_ARCHITECTURE as problem:
         raise unavailable(source.name, problem) from problem
 
 
@@ -119,6 +140,7 @@ def load_model(
         ) from problem
     model, report = cast(tuple[PreTrainedModel, dict[str, set[str]]], loaded)
     _check_report(source.name, report["missing_keys"], report["unexpected_keys"])
+    check_finite(model.state_dict(), source.name)
     return model
 
 

@@ -18,8 +18,9 @@ from torch import Tensor
 from ..config import Dinov3Config
 from ..contract.errors import ConfigError, WeightsUnavailableError
 from ..torchvision_guard import PretrainedConfig, PreTrainedModel
+from .dinov3_limits import build_network
 from .dinov3_sizes import CONVNEXT, OFFICIAL_FILES, RELEASED, VIT
-from .weight_files import State, check_fit, read_state, weight_file, without_prefix
+from .weight_files import State, check_finite, check_fit, read_state, weight_file, without_prefix
 
 _KEY = "backbones.dinov3"
 _SAME_PERIOD = 0.01  # the released files hold them rounded to bfloat16, off by up to 0.4 %
@@ -82,8 +83,9 @@ def load_local(
     state = _converted(style, original, path)
     _check_model_name(config.model_name, _candidates(original, state, path), path)
     with torch.device("meta"):
-        expected = network(architecture).state_dict()
+        expected = build_network(network, architecture).state_dict()
     check_fit(state, expected, path=path, key=f"{_KEY}.weights")
+    check_finite(original, path)
     _check_periods(original, architecture, path)
     # Copied, for it takes tensors as they are: views of a mapped file, q, k and v of one block.
     copied = {key: value.to(torch.float32, copy=True) for key, value in state.items()}

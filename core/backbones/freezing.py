@@ -42,5 +42,13 @@ class Freezable(nn.Module):
 
     def gradients(self) -> AbstractContextManager[None]:
         """Return the context to run ``forward`` in: a frozen branch keeps no activations."""
+        if self.frozen:
+            self._calm()
         learns = not self.frozen or bool(self.learning)
         return torch.set_grad_enabled(torch.is_grad_enabled() and learns)
+
+    def _calm(self) -> None:
+        """Put back to eval what somebody set to train part by part, past :meth:`train`."""
+        for name, module in self.named_modules():
+            if module.training and not name.startswith(self.learning):
+                module.training = False

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..config import RESNETS, ResNetConfig
 from ..contract.channels import INDEX_BANDS, s1_band_from_text, s2_band_from_text
 from ..contract.errors import ConfigError, WeightsUnavailableError
-from .weight_files import State, read_state, weight_file, without_prefix
+from .weight_files import State, check_finite, read_state, weight_file, without_prefix
 
 _KEY = "backbones.resnet101"
 CONV1 = "conv1.weight"
@@ -87,6 +87,7 @@ def read_checkpoint(config: ResNetConfig) -> Checkpoint:
     _check_variant(about, path)
     prefix, state = _trunk(read_state(path), path)
     _check_plain(state, config, path)
+    check_finite(state, path)
     width = int(state[CONV1].shape[1])
     # Known to be a reBEN model by its parts, and to be a released one by what is around them.
     is_reben = _REBEN in prefix and bool(about or _REBEN_RELEASE.search(_around(path)))
@@ -136,7 +137,7 @@ def _about(path: Path) -> Mapping[str, Any]:
         return {}
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise WeightsUnavailableError(
             f"'{file}' cannot be read ({problem}): download the folder again.", path=str(file)
         ) from problem

@@ -41,6 +41,7 @@ class RgbInput(nn.Module):
             mean, std = RGB_STATISTICS[config.normalization]
             self._keep("to_colour", [channel.std * factor for channel in rgb])
             self._keep("colour_offset", [channel.mean * factor for channel in rgb])
+            _check_range(self.to_colour, self.colour_offset)
             self._keep("mean", mean)
             self._keep("std", std)
 
@@ -60,3 +61,16 @@ class RgbInput(nn.Module):
         exact = rgb if rgb.dtype is torch.float64 else rgb.float()
         resized = interpolate(exact, size, mode="bilinear", align_corners=False, antialias=True)
         return resized.to(rgb.dtype)
+
+
+def _check_range(to_colour: Tensor, offset: Tensor) -> None:
+    # On the meta device there are no numbers to look at.
+    if not to_colour.is_meta and not bool(
+        (to_colour.isfinite() & (to_colour > 0) & offset.isfinite()).all()
+    ):
+        key = "backbones.dinov3.gain"
+        raise ConfigError(
+            f"'{key}' times the mean or std of an RGB channel is too large or too small for "
+            "float32: correct the gain or the statistics of the spec.",
+            key=key,
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tarfile
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -148,6 +148,28 @@ def unwrapped(content: Any, path: Path) -> State:
 def without_prefix(state: Mapping[str, Tensor], prefix: str) -> State:
     """Return what stands under ``prefix``, by its name there; the rest is left out."""
     return {key[len(prefix) :]: state[key] for key in state if key.startswith(prefix)}
+
+
+def not_finite(state: Mapping[str, Tensor]) -> Iterator[str]:
+    """Yield the names of tensors that hold NaN or infinity."""
+    for name, value in state.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            yield name
+
+
+def check_finite(state: Mapping[str, Tensor], source: str | Path) -> None:
+    """Refuse NaN and infinity, of which a network makes nothing but more of them.
+
+    Raises:
+        WeightsUnavailableError: names the first tensor that holds any.
+    """
+    broken = next(not_finite(state), None)
+    if broken is not None:
+        raise WeightsUnavailableError(
+            f"'{broken}' in '{source}' holds values that are no numbers (NaN or infinite): the "
+            "training went wrong, or the file is damaged. Choose other weights.",
+            path=str(source),
+        )
 
 
 def check_fit(

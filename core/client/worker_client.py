@@ -25,13 +25,15 @@ from ..contract.messages import (
     Inspect,
     Inspected,
     Message,
+    Phase,
 )
 from ..contract.result import RunSummary
 from .runtime import child_environment
 from .worker_process import WorkerProcess
 
 START_SECONDS = 120.0
-CANCEL_SECONDS = 1.5
+# A cancel ends within 2 s, the killing of a worker that does not listen included.
+CANCEL_SECONDS = 1.2
 _POLL_SECONDS = 0.05
 
 OnMessage = Callable[[Message], None]
@@ -79,8 +81,9 @@ class WorkerClient:
     ) -> RunSummary:
         """Run a job and return how it ended. Blocks; callbacks run on the calling thread.
 
-        A job waits while another runs; so does an inspection. A cancelled job returns a summary with the state
-        ``partial``; where the worker does not end it in time, the worker is killed.
+        A job waits while another runs or a scene is inspected, and says so once. A cancelled job
+        returns a summary with the state ``partial``; where the worker does not end it in time,
+        the worker is killed.
 
         Raises:
             MultimodalError: as the worker told it.
@@ -112,9 +115,7 @@ class WorkerClient:
     def _ordered(
         self, order: Classify | Inspect, on_message: OnMessage, is_cancelled: IsCancelled
     ) -> Finished | Inspected:
-        while not self._busy.acquire(timeout=_POLL_SECONDS):
-            if is_cancelled():
-                raise CancelledError("Cancelled while another run was going on.")
+        self._wait_for_turn(on_message, is_cancelled)
         try:
             return self._run(order, on_message, is_cancelled)
         except BaseException:
@@ -123,6 +124,14 @@ class WorkerClient:
             raise
         finally:
             self._busy.release()
+
+    def _wait_for_turn(self, on_message: OnMessage, is_cancelled: IsCancelled) -> None:
+        if self._busy.acquire(timeout=_POLL_SECONDS):
+            return
+        on_message(Phase("wait", "Waiting for another run to end"))
+        while not self._busy.acquire(timeout=_POLL_SECONDS):
+            if is_cancelled():
+                raise CancelledError("Cancelled while another run was going on.")
 
     def _run(
         self, order: Classify | Inspect, on_message: OnMessage, is_cancelled: IsCancelled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Union
 
@@ -33,3 +34,12 @@ def as_object(payload: Any, error: type[MultimodalError], where: str) -> Mapping
     if not isinstance(payload, Mapping):
         raise error(f"{where} must be a JSON object, not {type(payload).__name__}.")
     return payload
+
+
+def finite(value: Any) -> Any:
+    """Return a JSON value with None where a number is not finite: JSON has no word for it."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

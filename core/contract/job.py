@@ -14,7 +14,7 @@ from .channels import MASKS, S1_BANDS, S2_BANDS
 from .errors import JobError
 from .scene_options import SceneOptions, options_from_dict
 from .source_identity import source_identity
-from .spec import config_digest
+from .spec import config_digest, read_spec
 from .version import version
 
 PRECISIONS = ("auto", "exact")
@@ -140,11 +140,18 @@ def fingerprint(job: ClassifyJob) -> dict[str, Any]:
         "model": config_digest(job.model),
         "extent_wkt": job.extent_wkt,
         "aoi_wkt": job.aoi_wkt,
-        "stride": job.stride,
+        "stride": _own_stride(job),
         "min_valid": job.min_valid,
         "mask": None if job.mask is None else _source_identity(job.mask),
         "options": _deciding(job.options),
     }
+
+
+def _own_stride(job: ClassifyJob) -> int | None:
+    """Return the stride, None where it is the tile size, whether that was said or not."""
+    if job.stride is None or job.stride == read_spec(job.model).tile_size:
+        return None
+    return job.stride
 
 
 def fingerprint_digest(identity: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ _DOCTYPE = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
 _OPACITY = '20 + 60 * "confidence"'
 _IS_OK = f"\"status\" = '{OK}'"
 _TOP = 3
+_TIP_PIXELS = 260
 # Rule keys must be unique and should not change from run to run.
 _KEYS = uuid.UUID("6d1c9a5e-6f5b-4c55-9d36-7a1b6a4f5e21")
 _GREY = "120,120,120,255"
@@ -55,11 +56,18 @@ def quoted_string(text: str) -> str:
 
 
 def map_tip(spec: ModelSpec) -> str:
-    """Return the HTML template of the map tip; ``[% %]`` parts are QGIS expressions."""
+    """Return the HTML template of the map tip; ``[% %]`` parts are QGIS expressions.
+
+    A table of one width: QGIS shrinks its map tips to the narrowest that their words allow. In
+    the font of the map tip, which tables do not take over by themselves.
+    """
     status = """replace(replace("status", '&', '&amp;'), '<', '&lt;')"""
+    title = '<b>Tile [% "tile_id" %]</b>, row [% "row" %], column [% "col" %]'
+    skipped = f"'<tr><td colspan=\"2\">' || {status} || '</td></tr>'"
     return (
-        '<p><b>Tile [% "tile_id" %]</b> (row [% "row" %], column [% "col" %])</p>'
-        f"[% if({_IS_OK}, {_top_rows(spec)} || {_no_class_line()}, {status}) %]"
+        f'<table width="{_TIP_PIXELS}" style="font: inherit; color: inherit">'
+        f'<tr><td colspan="2">{title}</td></tr>'
+        f"[% if({_IS_OK}, {_top_rows(spec)} || {_no_class_line()}, {skipped}) %]</table>"
     )
 
 
@@ -72,18 +80,15 @@ def _top_rows(spec: ModelSpec) -> str:
     row = (
         "'<tr><td>' || if(substr(@element, 8, 1) = '1',"
         " '<b>' || substr(@element, 9) || '</b>', substr(@element, 9))"
-        " || '</td><td align=\"right\">&nbsp;'"
-        " || to_string(round(to_int(substr(@element, 1, 7)) / 10000.0)) || ' %</td></tr>'"
+        ' || \'</td><td align="right" valign="top">\''
+        " || to_string(round(to_int(substr(@element, 1, 7)) / 10000.0)) || '&nbsp;%</td></tr>'"
     )
     # Formats with short field names (Shapefile) lose the p_ fields: the class is still there.
     fallback = "array('<tr><td>' || \"class\" || '</td></tr>')"
     ranked = f"array_sort(array_remove_all(array({items}), ''), false)"
     rows = f"array_foreach(array_slice(@ranked, 0, {_TOP - 1}), {row})"
     chosen = f"if(array_length(@ranked) > 0, {rows}, {fallback})"
-    return (
-        "'<table>' || with_variable('ranked', "
-        f"{ranked}, array_to_string({chosen}, '')) || '</table>'"
-    )
+    return f"with_variable('ranked', {ranked}, array_to_string({chosen}, ''))"
 
 
 def _sortable(field: str, name: str, threshold: float) -> str:
@@ -98,7 +103,8 @@ def _sortable(field: str, name: str, threshold: float) -> str:
 
 
 def _no_class_line() -> str:
-    return f"if(\"n_labels\" = 0, '<p><i>{NO_CLASS_LABEL}</i></p>', '')"
+    line = f'<tr><td colspan="2"><i>{NO_CLASS_LABEL}</i></td></tr>'
+    return f"if(\"n_labels\" = 0, '{line}', '')"
 
 
 def _add_renderer(root: Xml.Element, spec: ModelSpec) -> None:

@@ -7,12 +7,13 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ._codec import as_object, take
+from ._codec import as_object, finite, take
 from .channels import (
     DEFAULT_S2_PRESET,
     INDEX_BANDS,
@@ -23,7 +24,7 @@ from .channels import (
     STATISTICS,
 )
 from .classes import BIGEARTHNET19_COLORS, BIGEARTHNET19_NAMES, default_colors, slugify
-from .errors import ModelFolderError, SpecError
+from .errors import ConfigError, ModelFolderError, SpecError
 from .weights import WEIGHTS_FILE, find_weights
 
 FORMAT_VERSION = 1
@@ -102,6 +103,9 @@ class ModelSpec:
     weights_sha256: str = ""
 
     def __post_init__(self) -> None:
+        for key in ("provenance", "metrics"):
+            # The score of a class that no tile has is NaN in training, and null in every file.
+            object.__setattr__(self, key, finite(getattr(self, key)))
         _check_channels(self.s2, self.s1)
         _check_classes(self.classes, self.thresholds)
         if self.task not in TASKS:
@@ -132,7 +136,8 @@ class ModelSpec:
     def to_dict(self) -> dict[str, Any]:
         """Return the spec as it stands under ``spec`` in config.json."""
         # Through JSON once, so that what is returned is exactly what is read back.
-        return {"format_version": FORMAT_VERSION, **json.loads(json.dumps(asdict(self)))}
+        plain = json.loads(json.dumps(asdict(self), allow_nan=False))
+        return {"format_version": FORMAT_VERSION, **plain}
 
 
 def default_spec(
@@ -182,12 +187,26 @@ def read_spec(folder: str | Path) -> ModelSpec:
     """Read the spec of a model folder, and see that its weights are there, unread.
 
     Raises:
-        ModelFolderError: a file is missing or damaged.
-        SpecError: the spec is incomplete or contradicts itself.
+        ModelFolderError: a file is missing or damaged, the spec incomplete or contradictory.
     """
-    spec = spec_from_dict(read_config(folder).get("spec"))
+    config = read_config(folder)
+    with blamed_on(folder):
+        spec = spec_from_dict(config["spec"])
     find_weights(folder, spec.weights_sha256)
     return spec
+
+
+@contextmanager
+def blamed_on(folder: str | Path) -> Iterator[None]:
+    """Say of what is wrong with a description in which folder it stands, and what to do."""
+    try:
+        yield
+    except (ConfigError, SpecError) as problem:
+        raise ModelFolderError(
+            f"{CONFIG_FILE} in '{folder}' does not describe a model: {problem.message} Copy the "
+            "folder again from its origin, or save the model again with this version.",
+            path=str(folder),
+        ) from problem
 
 
 def config_digest(folder: str | Path) -> str:
@@ -280,8 +299,8 @@ def _channel_from_dict(payload: Any) -> ChannelSpec:
     return ChannelSpec(
         name=take(data, "name", str, SpecError, where),
         unit=take(data, "unit", str, SpecError, where),
-        mean=float(take(data, "mean", _NUMBER, SpecError, where)),
-        std=float(take(data, "std", _NUMBER, SpecError, where)),
+        mean=_float(take(data, "mean", _NUMBER, SpecError, where), "mean", where),
+        std=_float(take(data, "std", _NUMBER, SpecError, where), "std", where),
         resampling=take(data, "resampling", str, SpecError, where),
     )
 
@@ -305,12 +324,23 @@ def _optional_values(data: Mapping[str, Any]) -> dict[str, Any]:
         "metrics": dict,
         "weights_sha256": str,
     }
-    return {
+    values = {
         key: take(data, key, kind, SpecError, "spec") for key, kind in kinds.items() if key in data
+    }
+    return {
+        key: _float(value, key, "spec") if kinds[key] is _NUMBER else value
+        for key, value in values.items()
     }
 
 
 def _numbers(values: list[Any], key: str) -> tuple[float, ...]:
     if not all(isinstance(value, _NUMBER) and not isinstance(value, bool) for value in values):
         raise SpecError(f"spec: '{key}' must be a list of numbers.", key=key)
-    return tuple(float(value) for value in values)
+    return tuple(_float(value, key, "spec") for value in values)
+
+
+def _float(value: float, key: str, where: str) -> float:
+    try:
+        return float(value)
+    except OverflowError as problem:
+        raise SpecError(f"{where}: '{key}' is too large for a number.", key=key) from problem

@@ -5,12 +5,13 @@ Standard library only: a GeoPackage is an SQLite file.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,16 +70,44 @@ def is_there(target: Path) -> bool:
     return target.exists() and target.stat().st_size > 0
 
 
+def sweep(path: str) -> bool:
+    """Remove the journal that a killed run left beside a result file; True where none is left.
+
+    A run holds its file exclusively, and SQLite then keeps an emptied journal between two
+    transactions. What a half-done transaction left is played back first. A file that somebody
+    holds stays as it is, with its journal.
+    """
+    target = real_path(path)
+    journal = target.with_name(f"{target.name}-journal")
+    if journal.exists() and target.is_file():
+        with suppress(sqlite3.Error), closing(_existing(target)) as connection:
+            # Reading plays a hot journal back; an emptied one goes with the mode that kept it.
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            connection.execute("PRAGMA journal_mode = PERSIST")
+            connection.execute("PRAGMA journal_mode = DELETE")
+    return not journal.exists()
+
+
+def _existing(target: Path) -> sqlite3.Connection:
+    """Connect to a file without making it, and without waiting for who holds it."""
+    return sqlite3.connect(f"{target.as_uri()}?mode=rw", uri=True, timeout=0)
+
+
 @contextmanager
 def explained(target: Path) -> Iterator[None]:
     """Turn what SQLite and the system say about a result file into an OutputError."""
     try:
         yield
     except (sqlite3.Error, OSError) as problem:
+        if "locked" in str(problem):
+            raise OutputError(
+                f"Another run holds '{target}' (it is locked): let it end, or close programs that "
+                "have the file open; then run again. Finished tiles are kept.",
+                path=str(target),
+            ) from problem
         raise OutputError(
             f"'{target}' cannot be written ({problem}). Finished tiles are kept. Check the disk's "
-            "space and rights, let another run on this file end, and close programs that have the "
-            "file open; then run again.",
+            "space and rights, and close programs that have the file open; then run again.",
             path=str(target),
         ) from problem
 
@@ -156,6 +185,9 @@ def _check_same_run(
 
 def _probe_writable(target: Path) -> None:
     try:
+        with suppress(FileNotFoundError):
+            # Its own name is the longest that a run will need; os.path hides what is wrong with it.
+            os.stat(f"{target}-journal")
         if os.path.exists(target):
             with target.open("ab"):
                 pass
@@ -164,6 +196,12 @@ def _probe_writable(target: Path) -> None:
             with tempfile.TemporaryFile(dir=target.parent):
                 pass
     except OSError as problem:
+        if problem.errno == errno.ENAMETOOLONG:
+            raise OutputError(
+                f"The name of the output, '{target.name[:40]}...', is too long: choose a shorter "
+                "one.",
+                path=str(target),
+            ) from problem
         raise OutputError(
             f"'{target}' cannot be written ({problem.strerror}): choose another folder or name.",
             path=str(target),

@@ -50,7 +50,7 @@ def find_weights(folder: str | Path, sha256: str = "") -> WeightFiles:
         ModelFolderError: a file is missing, or the index is damaged.
     """
     single, index = Path(folder) / WEIGHTS_FILE, Path(folder) / INDEX_FILE
-    if index.is_file() and (not single.is_file() or file_sha256(index) == sha256):
+    if index.is_file() and (not single.is_file() or file_sha256(index) == sha256.lower()):
         return WeightFiles(index, _read_index(index))
     if single.is_file():
         return WeightFiles(single, {})
@@ -70,14 +70,18 @@ def file_sha256(path: Path) -> str:
 
 
 def check_weights(files: WeightFiles, sha256: str) -> None:
-    """Compare every file of the weights with its SHA-256.
+    """Compare every file of the weights with its SHA-256, where the folder has one of it.
+
+    Without ``sha256`` nothing vouches for the index, but what it says of its shards must be so.
 
     Raises:
         ModelFolderError: names the first file that is another one.
     """
-    _check_file(files.main, sha256, _DESCRIPTION)
+    if sha256:
+        _check_file(files.main, sha256, _DESCRIPTION)
     for name, digest in files.shards.items():
-        _check_file(files.main.parent / name, digest, INDEX_FILE)
+        if sha256 or digest:
+            _check_file(files.main.parent / name, digest, INDEX_FILE)
 
 
 def _check_file(path: Path, sha256: str, described_in: str) -> None:
@@ -89,7 +93,7 @@ def _check_file(path: Path, sha256: str, described_in: str) -> None:
             "folder again from its origin.",
             path=str(path),
         ) from problem
-    if found != sha256:
+    if found != sha256.lower():
         raise ModelFolderError(
             f"'{path}' is not the file that {described_in} describes (its SHA-256 differs): it is "
             "damaged or was exchanged. Copy the whole model folder again from its origin.",
@@ -106,7 +110,7 @@ def _read_index(path: Path) -> dict[str, str]:
     """Return the shards that an index names, each with its SHA-256 or ""."""
     try:
         payload = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise _damaged(path, str(problem)) from problem
     index = as_object(payload, ModelFolderError, f"'{path}'")
     names = _strings(index.get("weight_map"), path, "weight_map").values()

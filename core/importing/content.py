@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..backbones.weight_files import read_content, unwrapped, without_prefix
+from ..backbones.weight_files import not_finite, read_content, unwrapped, without_prefix
 from ..config import ModelConfig
 from ..contract.errors import ConfigError, WeightsUnavailableError
 
@@ -163,8 +163,7 @@ def _check_parts(state: Mapping[str, Tensor], path: Path) -> None:
             "state dict without it.",
             path=str(path),
         )
-    broken = [key for key, value in state.items()
-              if value.is_floating_point() and not bool(torch.isfinite(value).all())]  # fmt: skip
+    broken = list(not_finite(state))
     if broken:
         raise ConfigError(
             f"{_some(broken)} in '{path}' holds values that are no numbers (NaN or infinite): the "

@@ -17,6 +17,7 @@ from ..contract.spec import (
     CONFIG_FILE,
     ClassSpec,
     ModelSpec,
+    blamed_on,
     default_spec,
     read_config,
     spec_from_dict,
@@ -29,7 +30,7 @@ def read_json(path: str | Path, what: str) -> Mapping[str, Any]:
     """Read a JSON object from a file; ``what`` names it in the :class:`ConfigError`."""
     try:
         payload = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise ConfigError(
             f"{what} '{path}' cannot be read as JSON ({problem}): correct the file or its path.",
             path=str(path),
@@ -80,11 +81,13 @@ def given_spec(source: ModelSpec | str | Path) -> tuple[ModelSpec, list[str]]:
     folder = Path(source)
     if folder.is_dir():
         payload = read_config(folder)
+        with blamed_on(folder):
+            spec = spec_from_dict(payload["spec"])
     else:
         payload = read_json(folder, "The spec")
         if "spec" not in payload:
             return spec_from_dict(payload), []
-    spec = spec_from_dict(payload["spec"])
+        spec = spec_from_dict(payload["spec"])
     own = replace(
         spec, thresholds=(0.5,) * len(spec.classes), temperature=1.0, calibrated=False,
         provenance={}, metrics={}, license="",

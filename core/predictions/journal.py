@@ -91,7 +91,7 @@ class Journal:
         with explained(self.path), closing(self._package.connection):
             schema.finish(self._package)
             schema.store_style(self._package, result_style_qml(self._spec))
-            self._update_run(state=state, finished=_now(), warnings=json.dumps(list(warnings)))
+            self._update_run(state=state, finished=_now(), warnings=_json(list(warnings)))
 
     def abandon(self) -> None:
         """Close after an error: finished tiles stay as a partial result, an empty file goes."""
@@ -105,6 +105,7 @@ class Journal:
     def _update_run(self, **values: str) -> None:
         assignments = ", ".join(f"{key} = ?" for key in values)
         with self._package.connection as connection:
+            schema.stamp(connection)
             connection.execute(f"UPDATE {RUN_TABLE} SET {assignments}", tuple(values.values()))
 
 
@@ -143,6 +144,8 @@ def _held(package: GeoPackage) -> Iterator[None]:
     is_ours = False
     try:
         connection = package.connection
+        # Another program may have put the file into WAL mode, which leaves files beside it.
+        connection.execute("PRAGMA journal_mode = DELETE")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("BEGIN EXCLUSIVE")
@@ -178,16 +181,20 @@ def _write_run(
 ) -> None:
     values = {
         "fingerprint": fingerprint_digest(identity),
-        "identity": json.dumps(identity),
-        "spec": json.dumps(spec.to_dict()),
+        "identity": _json(identity),
+        "spec": _json(spec.to_dict()),
         "state": "running",
         "started": _now(),
-        **{key: v if isinstance(v, str) else json.dumps(v) for key, v in run.items()},
+        **{key: v if isinstance(v, str) else _json(v) for key, v in run.items()},
     }
     columns, marks = ", ".join(values), ", ".join("?" * len(values))
     connection.execute(f"DELETE FROM {RUN_TABLE}")
     statement = f"INSERT INTO {RUN_TABLE} ({columns}) VALUES ({marks})"
     connection.execute(statement, tuple(values.values()))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, allow_nan=False)
 
 
 def _remove(target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -44,6 +45,8 @@ def create(spec: ModelSpec, crs_wkt: str) -> MemoryGeoPackage:
         description="Predictions by tile", geom_name=GEOMETRY, spatial_index=False,
     )  # fmt: skip
     package.create_table(RUN_TABLE, [Field(name, kind) for name, kind in RUN_FIELDS])
+    with package.connection:
+        stamp(package.connection)
     return package
 
 
@@ -91,6 +94,14 @@ def finish(package: GeoPackage) -> None:
         # The getter computes the extent of the rows where none is stored.
         layer.extent = _extent(package)
     package.connection.commit()
+
+
+def stamp(connection: sqlite3.Connection) -> None:
+    """Say when the tables changed, in UTC; the caller holds the transaction.
+
+    fudgeo writes local time and calls it UTC, and its default says the seconds twice.
+    """
+    connection.execute("UPDATE gpkg_contents SET last_change = strftime('%Y-%m-%dT%H:%M:%fZ')")
 
 
 def start_again(package: GeoPackage) -> None:

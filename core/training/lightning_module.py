@@ -87,7 +87,7 @@ class MultiModalLightningModule(pl.LightningModule):
         if self.spec.task == "multilabel":
             self.average_precision.update(logits.float().sigmoid(), labels)
         else:
-            truth = one_hot(labels, len(self.spec.classes))
+            truth = one_hot(labels.long(), len(self.spec.classes))
             self.average_precision.update(logits.float().softmax(dim=1), truth)
 
     def on_validation_epoch_end(self) -> None:

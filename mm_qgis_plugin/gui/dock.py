@@ -10,7 +10,7 @@ from qgis.core import Qgis, QgsMessageLog, QgsVectorLayer
 from qgis.gui import QgisInterface, QgsDockWidget
 from qgis.PyQt.QtCore import QEvent
 from qgis.PyQt.QtGui import QHideEvent, QShowEvent
-from qgis.PyQt.QtWidgets import QGroupBox, QPushButton
+from qgis.PyQt.QtWidgets import QPushButton
 
 from .. import settings
 from ..about import LOG_TAG, display_name, icon, tr
@@ -56,15 +56,13 @@ class ClassifyDock(QgsDockWidget):
         self._replaceable: Path | None = None
         self._bar = OwnMessage(lambda: self._iface.messageBar())
         self._set_up = SetUp(self)
-        self.inputs: QGroupBox
         self.rasters = RasterPair()
         self.model = ModelWidget()
         self.output = OutputWidget()
         self.area = AreaWidget(iface.mapCanvas())
         self.device = device_combo()
         self.advanced = AdvancedBox()
-        canvas = iface.mapCanvas()
-        self.preflight = Preflight(lambda: question(self), self.rasters, canvas, self)
+        self.preflight = Preflight(lambda: question(self), self.rasters, iface.mapCanvas(), self)
         self.panel = StatusPanel()
         self.run_button = QPushButton(icon("run"), tr("Run"))
         self.cancel_button = QPushButton(tr("Cancel"))
@@ -77,6 +75,7 @@ class ClassifyDock(QgsDockWidget):
         # What was said of an open decision is over with its answer.
         self.preflight.panel.decided.connect(lambda: self.panel.say(status.INFO, ""))
         self.preflight.panel.decided.connect(self._bar.clear)
+        self.preflight.inspector.told.connect(self._bar.hush)
         self._watch_inputs()
         self._set_busy(False)
         clean_leftovers()
@@ -195,6 +194,7 @@ class ClassifyDock(QgsDockWidget):
     def _on_ended(self, summary: RunSummary | None, problem: MultimodalError | None) -> None:
         run, self.active_run = self.active_run, None
         self._set_busy(False)
+        self._bar.hush(run.notice)
         try:
             self._tell_run(run, summary, problem)
             self._present(run.layer)
@@ -223,6 +223,7 @@ class ClassifyDock(QgsDockWidget):
             self._iface.actionMapTips().trigger()
 
     def _on_set_up(self, problem: MultimodalError | None) -> None:
+        self._bar.hush(self._set_up.notice)
         self._set_busy(False)
         if problem is not None:
             self._tell_error(problem)

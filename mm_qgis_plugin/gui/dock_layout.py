@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qgis.PyQt.QtWidgets import QGroupBox, QHBoxLayout, QVBoxLayout, QWidget
+from qgis.PyQt.QtWidgets import QGroupBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from ..about import tr
 from .rasters_widget import SENSORS
@@ -43,7 +43,8 @@ def _inputs(dock: ClassifyDock) -> QGroupBox:
     rows = form(inputs)
     for sensor, label in SENSORS.items():
         rows.addRow(label, dock.rasters.widgets[sensor])
-    rows.addRow(tr("Model folder"), dock.model)
+    rows.addRow(QLabel(tr("Model folder")))
+    rows.addRow(dock.model)
     rows.addRow(dock.model.summary)
     rows.addRow(tr("Area"), dock.area)
     rows.addRow(tr("Output"), dock.output)

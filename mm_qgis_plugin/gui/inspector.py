@@ -27,6 +27,8 @@ class Inspector(QObject):
     """
 
     asked = pyqtSignal()
+    told = pyqtSignal(str)
+    """What QGIS says of the end of the question; see :class:`..task._Task`."""
     answered = pyqtSignal(object, object)
     """(SceneReport or None, MultimodalError or None), about what is chosen now."""
 
@@ -130,6 +132,7 @@ class Inspector(QObject):
 
     def _on_ended(self, report: SceneReport | None, problem: MultimodalError | None) -> None:
         job, is_stale = self._task.job, self._task_is_stale
+        self.told.emit(self._task.notice)
         self._task = None
         self._patience.stop()
         if self._is_paused:

@@ -23,15 +23,15 @@ class ModelWidget(QWidget):
         self.folder = QgsFileWidget()
         self.folder.setStorageMode(QgsFileWidget.StorageMode.GetDirectory)
         self.folder.setDialogTitle(tr("Choose a model folder"))
-        self.folder.setToolTip(tr("Folder with config.json and model.safetensors"))
         self.sample = QPushButton(tr("Sample"))
         self.sample.setToolTip(tr("Use the small model that ships with the plugin, to try it out"))
         self.sample.setVisible(settings.sample_model() is not None)
         self.summary = note()
         self._lay_out()
+        self.folder.setFilePath(settings.default_model())
         self.folder.fileChanged.connect(self._show)
         self.sample.clicked.connect(self._use_sample)
-        self.folder.setFilePath(settings.default_model())
+        self._show()
 
     def spec(self) -> ModelSpec:
         """Return the model's description; raises MultimodalError with what is wrong."""
@@ -59,6 +59,7 @@ class ModelWidget(QWidget):
         self.folder.setFilePath(str(settings.sample_model()))
 
     def _show(self) -> None:
+        self.folder.setToolTip(self.path() or tr("Folder with config.json and model.safetensors"))
         self.summary.setToolTip("")
         self.summary.setVisible(bool(self.path()))
         try:

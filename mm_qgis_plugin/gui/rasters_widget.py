@@ -91,9 +91,19 @@ class RasterPair:
         return tuple(pick.source(bands) for pick in self.picks(sensor))
 
     def check_order(self) -> None:
-        """Raise SourceError where the band names say that the two were exchanged."""
+        """Raise SourceError where one raster stands for both, or the two were exchanged."""
         layers = [self.layer(sensor) for sensor in SENSORS]
-        if [layer and guess_sensor(layer) for layer in layers] == ["s1", "s2"]:
+        if None in layers:
+            return  # Paths tell nothing before they are opened.
+        s2, s1 = layers
+        if s2.source() == s1.source():
+            raise SourceError(
+                tr(
+                    "The same layer '{}' was chosen for Sentinel-2 and for Sentinel-1: choose "
+                    "two different ones."
+                ).format(s2.name())
+            )
+        if [guess_sensor(layer) for layer in layers] == ["s1", "s2"]:
             raise SourceError(
                 tr(
                     "The two layers are swapped: '{}' holds Sentinel-1 bands and '{}' Sentinel-2 "

@@ -22,6 +22,7 @@ from ..core.contract.spec import ModelSpec
 from ..results import memory_layer, open_journal, qgis_fields, tile_feature
 from ..style import apply_style
 from .held_layers import PREVIEW_MARK, HeldLayer, layers_of
+from .scratch_layers import fill, mark, scratch_layer_of
 
 # Drawing the map again for each batch would take longer than the batch.
 _FLUSH_MILLISECONDS = 500
@@ -108,9 +109,13 @@ class ResultLayers(QObject):
     def show_copy(self, path: Path, complete: bool) -> QgsVectorLayer:
         """Replace the preview by a temporary layer with the tiles of the journal."""
         journal = open_journal(path)
-        layer = memory_layer(self._name(complete), journal.crs, self._spec)
-        layer.dataProvider().addFeatures(list(journal.features(self._fields)))
-        layer.updateExtents()
+        earlier = scratch_layer_of(path)
+        layer = earlier or memory_layer(self._name(complete), journal.crs, self._spec)
+        fill(layer, journal.features(self._fields))
+        if earlier is not None:
+            self.remove_preview()
+            return self.rename(earlier, complete)
+        mark(layer, path)
         return self._replace(layer)
 
     def remove_preview(self) -> None:

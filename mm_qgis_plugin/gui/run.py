@@ -13,6 +13,7 @@ from ..core.contract.job import ClassifyJob
 from ..core.contract.messages import Log, Message, Phase, Plan, Progress, Rows
 from ..core.contract.result import RunSummary
 from ..core.contract.spec import ModelSpec
+from ..core.contract.target import sweep
 from ..progress_text import plan_text, progress_text
 from ..task import ClassifyTask, as_error
 from .result_layers import ResultLayers
@@ -29,6 +30,7 @@ class Run(QObject):
         is_temporary: the result becomes a scratch layer, the file stays a journal.
         layer: the result in the project, once there is one.
         was_complete: the file held every tile before; nothing was computed.
+        has_new_tiles: this run has finished a tile, as far as the worker told.
         lost_project: the project was closed meanwhile; the result is in no project.
     """
 
@@ -49,11 +51,16 @@ class Run(QObject):
         self.was_complete = False
         self.lost_project = False
         self._is_started = False
-        self._rows_seen = False
+        self.has_new_tiles = False
         self._layers = ResultLayers(spec, title, self)
         self._task = ClassifyTask(job)
         self._task.message.connect(self._on_message)
         self._task.ended.connect(self._on_ended)
+
+    @property
+    def notice(self) -> str:
+        """What QGIS itself may say about the end of the task."""
+        return self._task.notice
 
     def start(self) -> None:
         """Hand the task to QGIS; layers that show the output file make room."""
@@ -94,7 +101,7 @@ class Run(QObject):
                 self._layers.begin(message.crs_wkt)
             self.progress.emit(message.tiles - message.todo, message.tiles, plan_text(message))
         elif isinstance(message, Rows):
-            self._rows_seen = True
+            self.has_new_tiles = True
             self._layers.add(message.rows)
         elif isinstance(message, Progress):
             self.progress.emit(message.done, message.total, progress_text(message))
@@ -113,15 +120,19 @@ class Run(QObject):
 
     def _show_result(self, summary: RunSummary | None) -> QgsVectorLayer | None:
         """Put what this run has written into the project that it was started in, if anything."""
+        # A worker that was killed leaves a journal: another program would play it back later.
+        sweep(str(self.path))
         shown = self._layers.give_back()
-        has_written = self._rows_seen or summary is not None
+        has_written = self.has_new_tiles or summary is not None
         if self.lost_project or not has_written or not self.path.exists():
             return None
         complete = summary is not None and summary.state == "complete"
+        if shown is not None and not self.is_temporary:
+            return self._layers.rename(shown, complete)
+        if summary is not None and not summary.classified + summary.skipped:
+            return None  # Stopped before the first tile.
         if self.is_temporary:
             return self._layers.show_copy(self.path, complete)
-        if shown is not None:
-            return self._layers.rename(shown, complete)
         return self._layers.show_file(self.path, complete)
 
     def _on_project_gone(self) -> None:

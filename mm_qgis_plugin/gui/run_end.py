@@ -23,6 +23,8 @@ def end_of(run: Run, summary: RunSummary) -> tuple[str, str, str]:
         text = tr("Stopped. {} of {} are kept; the same run again goes on from there.")
         text = text.format(finished, tiles_text(summary.tiles))
         kind, short = status.WARNING, tr("Stopped; finished tiles are kept")
+        if not finished:
+            text = short = tr("Stopped before the first tile was finished: nothing to show.")
     if run.lost_project:
         text = f"{text} {whereabouts(run, complete=summary.state == 'complete')}"
     return kind, short, text
@@ -45,6 +47,8 @@ def problem_of(run: Run, problem: MultimodalError) -> MultimodalError:
     text = problem.message
     if run.is_temporary:  # The journal is nobody's file.
         text = tr("Cancelled. Finished tiles are kept; the same run again goes on from there.")
+        if not run.has_new_tiles:
+            text = tr("Cancelled before a tile was finished: nothing new to show.")
     if run.lost_project and run.path.exists():
         text = f"{text} {whereabouts(run, complete=False)}"
     return CancelledError(text)

@@ -20,6 +20,8 @@ class SetUp(QObject):
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
+        self.notice = ""
+        """What QGIS says of the end; see :class:`..task._Task`."""
         self._task: EnvironmentTask | None = None
 
     @property
@@ -49,5 +51,5 @@ class SetUp(QObject):
         self._task.waitForFinished(_WAIT_MILLISECONDS)
 
     def _on_ended(self, python: str | None, problem: MultimodalError | None) -> None:
-        self._task = None
+        self.notice, self._task = self._task.notice, None
         self.ended.emit(problem)

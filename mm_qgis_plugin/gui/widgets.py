@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from qgis.PyQt.QtCore import QEvent, QObject, Qt
+from qgis.PyQt.QtGui import QResizeEvent
 from qgis.PyQt.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -46,14 +47,39 @@ def choice(items: Iterable[tuple[str, Any]]) -> QComboBox:
     return narrow(combo)
 
 
+class Note(QLabel):
+    """Text that wraps, can be copied from, and does not widen the dock.
+
+    It asks for the height that its lines need at the width that it got. A form layout counts with
+    other widths, and cuts lines off while there is room below.
+    """
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(text)
+        self.setWordWrap(True)
+        self.setMinimumWidth(1)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+
+    def setText(self, text: str) -> None:
+        """Show another text."""
+        super().setText(text)
+        self._fit()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Called by Qt."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        # Forgotten first, or what an earlier text needed would count.
+        self.setMinimumHeight(0)
+        self.setMinimumHeight(self.heightForWidth(self.width()) if self.text() else 0)
+
+
 def note(text: str = "") -> QLabel:
-    """Return a label that wraps, can be copied from, and does not widen the dock."""
-    label = QLabel(text)
-    label.setWordWrap(True)
-    label.setMinimumWidth(1)
-    label.setTextFormat(Qt.TextFormat.PlainText)
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    return label
+    """Return a :class:`Note`."""
+    return Note(text)
 
 
 def number_box(least: int, most: int, zero: str, unit: str = "") -> QSpinBox:

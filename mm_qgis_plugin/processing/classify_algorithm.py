@@ -17,7 +17,7 @@ from ..about import tr
 from ..core.contract.errors import CancelledError, OutputError
 from ..core.contract.job import ClassifyJob
 from ..core.contract.spec import ModelSpec, read_spec
-from ..progress_text import summary_text
+from ..progress_text import repeat_text, summary_text
 from ..results import Journal, open_journal, qgis_fields
 from ..style import ResultStyler, apply_style, save_default_style
 from ..worker import session_worker
@@ -92,14 +92,16 @@ class ClassifyAlgorithm(SceneAlgorithm):
 
     def _run(self, job: ClassifyJob, feedback: QgsProcessingFeedback) -> str:
         """Run the worker; returns ``complete`` or ``partial``."""
+        reporter = Reporter(feedback)
         try:
-            summary = session_worker().run(job, Reporter(feedback).on_message, feedback.isCanceled)
+            summary = session_worker().run(job, reporter.on_message, feedback.isCanceled)
         except CancelledError as problem:
             if not Path(job.output).exists():
                 raise
             feedback.pushWarning(problem.message)
             return "partial"
-        feedback.pushInfo(summary_text(summary))
+        text = repeat_text if reporter.was_complete else summary_text
+        feedback.pushInfo(text(summary))
         if summary.state != "complete":
             feedback.pushWarning(
                 tr("Stopped before the end: the finished tiles are in the output. The same run "
@@ -161,7 +163,8 @@ def _help() -> str:
         "<p><b>Extent and polygons</b>: a tile is classified when its centre lies inside.</p>"
         "<p><b>Stride</b>: smaller than the tile size makes tiles overlap.</p>"
         "<p><b>Journal</b>: finished tiles are written there at once. The same run again goes on "
-        "where it was stopped. Without a name it lies in your user folder for 30 days.</p>"
+        "where it was stopped. Give a new or an earlier GeoPackage, or nothing: then it lies in "
+        "your user folder for 30 days.</p>"
         "<p>The model runs in a Python environment of its own. The panel of the plugin sets it "
         "up and chooses it.</p>"
     )

@@ -22,6 +22,9 @@ from ..about import tr
 from ..core.contract.errors import OutputError
 
 _DATABASE = re.compile(r"ogr:dbname='(?P<path>[^']+)'(?:\s+table=\"(?P<table>[^\"]+)\")?.*", re.S)
+_SEPARATORS = tuple(filter(None, ("/", os.sep, os.altsep)))
+# What QGIS adds to a name that has none, whatever format the user prefers.
+_ADDED_SUFFIX = ".gpkg"
 _SCRATCH = ("", QgsProcessing.TEMPORARY_OUTPUT, "memory:")
 
 
@@ -46,8 +49,10 @@ def sink_place(value: Any) -> Place | None:
     if database:
         return Place(Path(database["path"]), database["table"] or "")
     is_other = text in _SCRATCH or "://" in text
-    if is_other or (":" in text and not os.path.splitdrive(text)[0]) or not Path(text).suffix:
+    if is_other or (":" in text and not os.path.splitdrive(text)[0]):
         return None
+    if text.endswith(_SEPARATORS) or not Path(text).suffix:
+        text += _ADDED_SUFFIX
     return Place(Path(text))
 
 

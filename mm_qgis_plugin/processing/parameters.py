@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from qgis.core import (
     QgsProcessing,
     QgsProcessingOutputDefinition,
+    QgsProcessingOutputFile,
     QgsProcessingOutputNumber,
     QgsProcessingOutputString,
     QgsProcessingParameterBoolean,
@@ -16,7 +17,6 @@ from qgis.core import (
     QgsProcessingParameterFeatureSink,
     QgsProcessingParameterFeatureSource,
     QgsProcessingParameterFile,
-    QgsProcessingParameterFileDestination,
     QgsProcessingParameterMultipleLayers,
     QgsProcessingParameterNumber,
     QgsProcessingParameterRasterLayer,
@@ -98,6 +98,7 @@ def outputs() -> Iterator[QgsProcessingOutputDefinition]:
     """Yield the outputs beside the sink."""
     yield QgsProcessingOutputNumber(CLASSIFIED, tr("Tiles classified"))
     yield QgsProcessingOutputNumber(SKIPPED, tr("Tiles skipped"))
+    yield QgsProcessingOutputFile(JOURNAL, tr("Journal"))
     yield QgsProcessingOutputString(STATE, tr("State: complete or partial"))
 
 
@@ -140,7 +141,7 @@ def _paths_and_bands() -> Iterator[QgsProcessingParameterDefinition]:
         kind = QgsProcessingParameterFile.Behavior.File
         yield QgsProcessingParameterFile(name, label, kind, optional=True)
     for name, sensor, example in (
-        (S2_BANDS, "Sentinel-2", "B02=1,B03=2,B04=3"),
+        (S2_BANDS, "Sentinel-2", "B02=1,B03=2"),
         (S1_BANDS, "Sentinel-1", "VV=1,VH=2"),
     ):
         label = tr("{} bands by number, in every raster, where names are missing ({})")
@@ -170,12 +171,13 @@ def _rarely_needed() -> Iterator[QgsProcessingParameterDefinition]:
 
 
 def _journal() -> Iterator[QgsProcessingParameterDefinition]:
-    yield QgsProcessingParameterFileDestination(
+    # No file destination: QGIS would show it among the results, as "[Skip output]".
+    yield QgsProcessingParameterFile(
         JOURNAL,
-        tr("Journal, to go on with an interrupted run"),
-        tr("GeoPackage (*.gpkg)"),
+        tr("Journal, to go on with an interrupted run (empty: one in your user folder)"),
+        QgsProcessingParameterFile.Behavior.File,
         optional=True,
-        createByDefault=False,
+        fileFilter=tr("GeoPackage (*.gpkg)"),
     )
     yield QgsProcessingParameterBoolean(
         OVERWRITE, tr("Start over, do not go on with the journal"), defaultValue=False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,8 @@ from .. import journals
 from ..about import tr
 from ..bands import band_map
 from ..core.contract.errors import JobError, SourceError
-from ..core.contract.job import ClassifyJob, RasterSource
+from ..core.contract.job import PRECISIONS, ClassifyJob, RasterSource
+from ..core.contract.scene_options import S1_UNITS
 from ..layers import crs_of_path, extent_wkt, path_source, polygons_wkt, raster_source
 from . import parameters as names
 from .destination import Place, check_sink, sink_place
@@ -59,6 +61,7 @@ class JobReader:
 
     def scene(self) -> ClassifyJob:
         """Return what an inspection needs, without the area."""
+        self._check_values()
         algorithm, values, context = self._algorithm, self._values, self._context
         stride = values.get(names.STRIDE)
         return ClassifyJob(
@@ -80,8 +83,30 @@ class JobReader:
             return None
         layer = self._algorithm.parameterAsRasterLayer(self._values, names.MASK, self._context)
         if layer is None:
-            raise SourceError(tr("The cloud mask in MASK cannot be opened: check its path."))
+            raise SourceError(
+                tr("{}: the cloud mask cannot be opened, check its path.").format(
+                    self._label(names.MASK)
+                )
+            )
         return raster_source(layer)
+
+    def _check_values(self) -> None:
+        """Say what is valid, before QGIS says that something is not."""
+        for name, valid in _valid_values().items():
+            value = self._values.get(name)
+            definition = self._algorithm.parameterDefinition(name)
+            if value is None or definition is None:
+                continue  # Not every algorithm of ours has all of them.
+            if definition.checkValueIsAcceptable(value, self._context):
+                continue
+            raise JobError(
+                tr("{}: '{}' is not valid. Give {}.").format(self._label(name), value, valid)
+            )
+
+    def _label(self, name: str) -> str:
+        """Return a parameter as the dialog shows it, and as scripts name it."""
+        shown = self._algorithm.parameterDefinition(name).description()
+        return f"{re.split(r', | [(]', shown)[0]} ({name})"
 
     def _stride(self) -> int:
         # parameterAsInt makes 1 of 1.5 and 0 of ten milliards.
@@ -92,9 +117,13 @@ class JobReader:
 
     def model_folder(self) -> str:
         """Return the model folder as given."""
+        # QGIS would take the default for an empty text.
+        is_left_out = names.MODEL not in self._values
         folder = self._algorithm.parameterAsFile(self._values, names.MODEL, self._context)
-        if not folder:
-            raise JobError(tr("No model folder was given: choose one."))
+        if not folder or not (is_left_out or self._values[names.MODEL]):
+            raise JobError(
+                tr("No model folder was given: choose one at {}.").format(self._label(names.MODEL))
+            )
         return folder
 
     def _sources(
@@ -106,8 +135,8 @@ class JobReader:
         bands = band_map(text or "")
         if not layers and not paths:
             raise JobError(
-                tr("No {} raster was given: choose a layer in {}, or a folder in {}.").format(
-                    sensor, layers_name, paths_name
+                tr("No {} raster was given: choose layers at {}, or under Advanced a {}.").format(
+                    sensor, self._label(layers_name), self._label(paths_name)
                 )
             )
         return tuple(raster_source(layer, bands) for layer in layers) + tuple(
@@ -122,7 +151,7 @@ class JobReader:
             shown = ", ".join(str(item) for item in given)
             raise SourceError(
                 tr("{} cannot be opened as raster layers ({}): check the paths.").format(
-                    name, shown
+                    self._label(name), shown
                 )
             )
         return layers
@@ -154,7 +183,11 @@ class JobReader:
             return None
         source = self._algorithm.parameterAsSource(self._values, names.AOI, self._context)
         if source is None:
-            raise SourceError(tr("The polygons in AOI cannot be opened: choose a polygon layer."))
+            raise SourceError(
+                tr("{}: the polygons cannot be opened, choose a polygon layer.").format(
+                    self._label(names.AOI)
+                )
+            )
         # polygons_wkt mends what is invalid. QGIS's own check would throw through Python's
         # frames, and the next call of Python would end QGIS.
         unchecked = QgsProcessingFeatureSource.Flag.FlagSkipGeometryValidityChecks
@@ -166,7 +199,7 @@ class JobReader:
         )
 
     def _given_journal(self) -> str:
-        path = self._algorithm.parameterAsFileOutput(self._values, names.JOURNAL, self._context)
+        path = self._algorithm.parameterAsFile(self._values, names.JOURNAL, self._context)
         return os.path.abspath(path) if path else ""
 
     def _inputs(self, job: ClassifyJob) -> Iterator[Place]:
@@ -180,3 +213,20 @@ class JobReader:
             if layer is not None and layer.providerType() == "ogr":
                 parts = QgsProviderRegistry.instance().decodeUri("ogr", layer.source())
                 yield Place(Path(parts.get("path") or ""), parts.get("layerName") or "")
+
+
+def _valid_values() -> dict[str, str]:
+    one_of = tr("one of {}")
+    return {
+        names.DEVICE: one_of.format(", ".join(names.DEVICES)),
+        names.PRECISION: one_of.format(", ".join(PRECISIONS)),
+        names.BATCH_SIZE: tr("a whole number of tiles, or 0 for automatic"),
+        names.STRIDE: tr("a whole number of pixels from 1 on, or nothing for the tile size"),
+        names.S2_OFFSET: one_of.format(", ".join(names.OFFSETS)),
+        names.S1_UNIT: one_of.format(", ".join(S1_UNITS)),
+        names.MAX_CLOUD: tr("a share from 0 to 1, as in 0.3"),
+        names.MAX_DAYS: tr("a whole number of days"),
+        names.MIN_VALID: tr("a share from 0 to 1, as in 0.75"),
+        names.EXTENT: tr("xmin,xmax,ymin,ymax [EPSG:code], or a layer"),
+        names.JOURNAL: tr("the name of a GeoPackage (.gpkg)"),
+    }

@@ -19,12 +19,15 @@ class Reporter:
     def __init__(self, feedback: QgsProcessingFeedback) -> None:
         self._feedback = feedback
         self._last_line = time.monotonic()
+        self.was_complete = False
+        """The journal held every tile before: nothing was computed."""
 
     def on_message(self, message: Message) -> None:
         """Tell one message."""
         if isinstance(message, Phase):
             self._feedback.setProgressText(tr(message.text))
         elif isinstance(message, Plan):
+            self.was_complete = message.todo == 0
             self._feedback.pushInfo(plan_text(message))
         elif isinstance(message, Progress):
             self._on_progress(message)

@@ -154,6 +154,15 @@ def test_a_damaged_model_folder_is_refused(tmp_path: Path, text: str | None, wor
         read_spec(tmp_path)
 
 
+@pytest.mark.parametrize("change", [{"thresholds": [0.5]}, {"format_version": 99}, {"s2": None}])
+def test_a_wrong_spec_names_its_folder_and_what_to_do(tmp_path: Path, change: dict) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"spec": {**SPEC.to_dict(), **change}}))
+    with pytest.raises(ModelFolderError) as caught:
+        read_spec(tmp_path)
+    assert caught.value.message.startswith(f"config.json in '{tmp_path}' does not describe")
+    assert "Copy the folder again from its origin, or save the model again" in caught.value.message
+
+
 def test_multilabel_decision() -> None:
     decision = decide((0.9, 0.6, 0.1), SPEC)
     assert decision.class_name == "Water"
@@ -237,6 +246,18 @@ def test_what_is_no_message_is_a_protocol_error(line: str) -> None:
         m.decode(line)
 
 
+@pytest.mark.parametrize("key", ["metrics", "provenance"])
+def test_numbers_that_are_none_become_null(key: str) -> None:
+    given = {"ap": math.nan, "by class": [0.5, math.inf, {"x": -math.inf}], "seed": 1}
+    expected = {"ap": None, "by class": [0.5, None, {"x": None}], "seed": 1}
+    spec = replace(SPEC, **{key: given})
+    assert getattr(spec, key) == expected
+    assert math.isnan(given["ap"])
+    read = spec_from_dict(json.loads(json.dumps({**SPEC.to_dict(), key: given})))
+    assert read == spec
+    json.dumps(read.to_dict(), allow_nan=False)
+
+
 def test_nan_never_crosses() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         m.encode(m.Progress(1, 2, math.nan, None))
@@ -268,12 +289,15 @@ def test_fingerprint_sees_what_changes_a_result_and_nothing_else(tmp_path: Path)
     model = tmp_path / "model"
     model.mkdir()
     (model / "config.json").write_text(json.dumps({"spec": SPEC.to_dict()}))
+    (model / "model.safetensors").touch()
     scene = tmp_path / "s2.tif"
     scene.write_bytes(b"1")
     job = replace(JOB, s2=(RasterSource(str(scene)),), model=str(model))
     first = fingerprint_digest(fingerprint(job))
     same = replace(job, output="other.gpkg", device="cpu", batch_size=3, overwrite=True)
     assert fingerprint_digest(fingerprint(same)) == first
+    # The stride that is the default anyway.
+    assert fingerprint_digest(fingerprint(replace(job, stride=SPEC.tile_size))) == first
     assert fingerprint_digest(fingerprint(replace(job, stride=60))) != first
     assert fingerprint_digest(fingerprint(replace(job, min_valid=0.5))) != first
     scene.write_bytes(b"12")

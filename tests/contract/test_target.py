@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 
 from multimodal.contract.errors import OutputError
 from multimodal.contract.job import ClassifyJob, RasterSource
-from multimodal.contract.target import check_output, check_target
+from multimodal.contract.target import check_output, check_target, sweep
 
 IDENTITY = {"version": "1", "stride": None}
 
@@ -79,6 +81,9 @@ def test_tables_that_a_user_added_are_not_replaced_either(result: Path) -> None:
         ("out.shp", "must be a GeoPackage"),
         ("no/such/out.gpkg", "make it first"),
         ("d.gpkg", "folder"),
+        ("n" * 300 + ".gpkg", "is too long: choose a shorter one"),
+        # SQLite needs room for the name of its journal.
+        ("n" * 247 + ".gpkg", "is too long: choose a shorter one"),
     ],
 )
 def test_names_that_cannot_be(tmp_path: Path, name: str, said: str) -> None:
@@ -94,3 +99,61 @@ def test_an_input_is_never_the_output(result: Path, tmp_path: Path, overwrite: b
     job = ClassifyJob((RasterSource(str(result)),), (), "model", str(link), overwrite=overwrite)
     with pytest.raises(OutputError, match="is an input"):
         check_output(job)
+
+
+DIES_BETWEEN_TRANSACTIONS = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+with connection:
+    connection.execute("INSERT INTO gpkg_contents VALUES (1)")
+os._exit(9)
+"""
+DIES_INSIDE_ONE = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("PRAGMA cache_size = 1")
+connection.executemany("INSERT INTO gpkg_contents VALUES (?)", [("x" * 5000,)] * 200)
+os._exit(9)
+"""
+
+
+def rows(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT count(*) FROM gpkg_contents").fetchone()[0]
+
+
+@pytest.mark.parametrize(("death", "kept"), [(DIES_BETWEEN_TRANSACTIONS, 1), (DIES_INSIDE_ONE, 0)])
+def test_a_journal_that_a_dead_run_left_is_swept(result: Path, death: str, kept: int) -> None:
+    journal = result.with_name("tiles.gpkg-journal")
+    assert subprocess.run([sys.executable, "-c", death, str(result)], check=False).returncode == 9
+    assert journal.exists()
+    assert sweep(str(result))
+    assert not journal.exists()
+    assert rows(result) == kept
+
+
+def test_a_journal_that_is_in_use_stays(result: Path) -> None:
+    with closing(sqlite3.connect(result)) as connection:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        with connection:
+            connection.execute("INSERT INTO gpkg_contents VALUES (1)")
+        assert not sweep(str(result))
+        with connection:
+            connection.execute("INSERT INTO gpkg_contents VALUES (2)")
+    assert sweep(str(result))
+    assert rows(result) == 2
+
+
+def test_a_file_that_another_run_holds(result: Path) -> None:
+    with closing(sqlite3.connect(result)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(OutputError, match=r"^Another run holds"):
+            check_target(str(result), IDENTITY, False)
+
+
+def test_sweeping_makes_no_file(tmp_path: Path) -> None:
+    assert sweep(str(tmp_path / "gone.gpkg"))
+    (tmp_path / "gone.gpkg-journal").write_bytes(bytes(512))
+    assert not sweep(str(tmp_path / "gone.gpkg"))
+    assert not (tmp_path / "gone.gpkg").exists()

@@ -10,6 +10,7 @@ import time
 import traceback
 from pathlib import Path
 
+import processing
 from qgis.core import (
     NULL,
     QgsApplication,
@@ -20,9 +21,17 @@ from qgis.core import (
     QgsRasterLayer,
     QgsRasterMinMaxOrigin,
 )
-from qgis.PyQt.QtCore import Qt, QTimer
+from qgis.PyQt.QtCore import QPoint, Qt, QTimer
 from qgis.PyQt.QtTest import QTest
-from qgis.PyQt.QtWidgets import QAction, QDockWidget, QPushButton, QScrollArea
+from qgis.PyQt.QtWidgets import (
+    QAction,
+    QDockWidget,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QScrollArea,
+    QWidget,
+)
 from qgis.utils import iface, plugins
 
 ORDER = json.loads(os.environ["MULTIMODAL_DESKTOP_ORDER"])
@@ -101,13 +110,18 @@ def show_from_top(dock, part) -> None:
 
 def cancelled_run(dock, seen: dict) -> None:
     """Many overlapping tiles, stopped in the middle."""
-    dock.advanced.stride.setValue(6)
+    dock.advanced.stride.setValue(4)
     press(dock.run_button)
     # Not by the bar: it begins where the run of before was cancelled.
     wait_for(lambda: rows_of("running") > 0, "tiles")
     settle(1.5)
     picture("running")
-    seen["tasks_while_running"] = QgsApplication.taskManager().countActiveTasks()
+    seen["tasks_while_running"] = task_names()
+    task_bar = child(iface.mainWindow(), "QgsTaskManagerStatusBarWidget")
+    task_bar.click()
+    settle(5.0)  # from 5 s on, QGIS before 3.26 tells the end of a task
+    picture("task_bar")
+    task_bar.click()
     started = time.monotonic()
     press(dock.cancel_button)
     wait_for(lambda: dock.active_run is None, "the end of the cancelled run")
@@ -115,6 +129,7 @@ def cancelled_run(dock, seen: dict) -> None:
     seen["kept"] = result_layer("incomplete").featureCount()
     seen["cancel_message"] = dock.panel.message.text()
     settle()
+    seen["on_the_bar"] = on_the_bar()
     picture("cancelled")
     QgsProject.instance().removeMapLayer(result_layer("incomplete").id())
 
@@ -134,6 +149,7 @@ def complete_run(dock, seen: dict) -> None:
     seen["map_tips"] = iface.actionMapTips().isChecked() and bool(layer.mapTipTemplate())
     settle(2.0)
     picture("finished")
+    map_tip(seen)
 
 
 def failed_run(dock, seen: dict) -> None:
@@ -149,7 +165,7 @@ def failed_run(dock, seen: dict) -> None:
 
 def small_screen(dock, seen: dict) -> None:
     """The smallest window and dock, everything unfolded, while it runs and after an error."""
-    iface.mainWindow().setGeometry(0, 0, 1024, 600)
+    iface.mainWindow().setGeometry(0, 0, 1024, 700)
     dock.advanced.setCollapsed(False)
     iface.mainWindow().resizeDocks([dock], [100], Qt.Orientation.Horizontal)
     dock.output.setFilePath("/nowhere at all, but with a long name/tiles.gpkg")
@@ -171,7 +187,30 @@ def small_screen(dock, seen: dict) -> None:
     QgsProject.instance().removeMapLayer(result_layer("incomplete").id())
     iface.mainWindow().setGeometry(0, 0, 1400, 900)
     iface.mainWindow().resizeDocks([dock], [400], Qt.Orientation.Horizontal)
+    layers = iface.mainWindow().findChild(QDockWidget, "Layers")
+    iface.mainWindow().resizeDocks([layers], [300], Qt.Orientation.Horizontal)
     settle()
+
+
+def all_areas(dock, seen: dict) -> None:
+    """Every way to choose an area, at both widths of the dock: no line of a note is cut off."""
+    seen["notes_cut_off"] = []
+    for width in (100, 400):
+        iface.mainWindow().resizeDocks([dock], [width], Qt.Orientation.Horizontal)
+        for mode in range(dock.area.mode.count()):
+            dock.area.mode.setCurrentIndex(mode)
+            if dock.area.mode.currentData() == "drawn":
+                dock.area.draw.setChecked(True)
+                extent = dock.rasters.layer("s2").extent().buffered(-300)
+                iface.mapCanvas().mapTool().extentChanged.emit(extent)
+                dock.advanced.setCollapsed(False)
+            settle(0.3)
+            seen["notes_cut_off"] += notes_cut_off(dock)
+            if dock.area.mode.currentData() == "drawn":
+                picture(f"drawn_{width}")
+                dock.advanced.setCollapsed(True)
+    dock.area.mode.setCurrentIndex(0)
+    settle(0.3)
 
 
 def cut_off(dock) -> list[str]:
@@ -185,7 +224,63 @@ def cut_off(dock) -> list[str]:
         scrolls = part in (dock.output, dock.device)
         if corner.x() > dock.width() or (corner.y() > dock.height() and not scrolls):
             missing.append(f"{part.objectName()} {corner.x()}, {corner.y()}")
+    return missing + notes_cut_off(dock)
+
+
+def notes_cut_off(dock) -> list[str]:
+    """Return the notes that lack height for a line of theirs."""
+    missing = []
+    for label in (dock.model.summary, dock.area.drawn_note, dock.panel.message):
+        if label.isVisible() and label.height() < label.heightForWidth(label.width()):
+            missing.append(f"{label.objectName()} {label.width()} x {label.height()}")
     return missing
+
+
+def map_tip(seen: dict) -> None:
+    """Rest with the mouse on a tile."""
+    canvas = iface.mapCanvas()
+    place = canvas.rect().center() + QPoint(-60, 20)
+    QTest.mouseMove(canvas.viewport(), place - QPoint(9, 9))
+    QTest.mouseMove(canvas.viewport(), place)
+    wait_for(lambda: child(canvas, "WebView") is not None, "the map tip")
+    settle(0.5)
+    seen["tip"] = [child(canvas, "WebView").width(), child(canvas, "WebView").height()]
+    picture("tip_on_map")
+
+
+def toolbox(seen: dict) -> None:
+    """The dialog of the algorithm, all of it unfolded."""
+    dialog = processing.createAlgorithmDialog("multimodal:classify")
+    dialog.resize(900, 750)
+    dialog.show()
+    advanced = dialog.findChild(QWidget, "grpAdvanced")
+    advanced.setProperty("collapsed", False)
+    settle(0.5)
+    texts = [label.text() for label in advanced.findChildren(QLabel)]
+    seen["advanced"] = [text for text in texts if text.startswith("Journal")]
+    lines = [line.placeholderText() for line in dialog.findChildren(QLineEdit)]
+    seen["skipped_outputs"] = [text for text in lines if "Skip" in text]
+    area = dialog.findChild(QScrollArea)
+    area.verticalScrollBar().setValue(area.verticalScrollBar().maximum())
+    settle(0.5)
+    dialog.grab().save(str(PICTURES / "toolbox.png"))
+    dialog.close()
+
+
+def child(parent: QWidget, name: str):
+    """Return a visible child of a class that Python has no name for, None where there is none."""
+    for widget in parent.findChildren(QWidget):
+        if name in widget.metaObject().className() and widget.isVisible():
+            return widget
+    return None
+
+
+def task_names() -> list[str]:
+    return [task.description() for task in QgsApplication.taskManager().activeTasks()]
+
+
+def on_the_bar() -> list[str]:
+    return [item.title() for item in iface.messageBar().items()]
 
 
 def values_of(feature: QgsFeature) -> list:
@@ -227,10 +322,12 @@ def session() -> dict:
     picture("dock")
     seen["dock_width"] = dock.width()
     preflight(dock, seen)
+    all_areas(dock, seen)
     small_screen(dock, seen)
     cancelled_run(dock, seen)
     complete_run(dock, seen)
     failed_run(dock, seen)
+    toolbox(seen)
     return seen
 
 

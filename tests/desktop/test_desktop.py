@@ -70,10 +70,11 @@ def test_dock_from_two_layers_to_a_styled_map(display: str, profiles: Path, tmp_
     order = {
         "s2": f"{SCENE}_S2_12band_10m.tif",
         "s1": f"{SCENE}_S1_VV_VH_dB.tif",
-        "output": str(tmp_path / "land cover.gpkg"),
+        "output": str(tmp_path / "maps of the valley" / "land cover.gpkg"),
         "pictures": str(PICTURES),
         "result": str(tmp_path / "result.json"),
     }
+    Path(order["output"]).parent.mkdir()
     run_qgis(display, profiles, order, tmp_path)
     outcome = json.loads(Path(order["result"]).read_text(encoding="utf-8"))
     assert "failure" not in outcome, outcome["failure"]
@@ -87,7 +88,15 @@ def check(seen: dict) -> None:
     assert not seen["cut_off"]
     assert "8 tiles" in seen["understood"]
     assert "EPSG:32633" in seen["facts"]["Grid"]
-    assert seen["tasks_while_running"] == 1
+    assert not seen["notes_cut_off"]
+    (task,) = seen["tasks_while_running"]
+    assert "tiles/s" in task
+    assert "left" in task
+    assert seen["on_the_bar"] == ["Multimodal"], "nothing of QGIS's own over it"
+    assert 200 < seen["tip"][0] < 400
+    assert 50 < seen["tip"][1] < 200
+    assert len(seen["advanced"]) == 1, "the journal stands in the advanced group"
+    assert not seen["skipped_outputs"]
     assert seen["cancel_seconds"] < 2.0
     assert seen["kept"] > 20
     assert "kept" in seen["cancel_message"]
@@ -107,6 +116,11 @@ def check(seen: dict) -> None:
         "error",
         "small_error",
         "small_running",
+        "drawn_100",
+        "drawn_400",
+        "tip_on_map",
+        "task_bar",
+        "toolbox",
     ):
         assert (PICTURES / f"{name}.png").stat().st_size > 10_000
 

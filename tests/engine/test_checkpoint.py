@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from multimodal import MultiModalModel, load_model, save_model
+from multimodal import MultiModalModel, checkpoint, load_model, save_model
 from multimodal.checkpoint import file_sha256
-from multimodal.contract.errors import ConfigError, ModelFolderError, WeightsUnavailableError
+from multimodal.contract.errors import (
+    ConfigError,
+    ModelFolderError,
+    SpecError,
+    WeightsUnavailableError,
+)
 from multimodal.contract.spec import CONFIG_FILE, WEIGHTS_FILE, default_spec, read_spec
 
 CONFIG = {
@@ -104,6 +111,50 @@ def test_a_spec_of_other_channels_cannot_be_saved(model, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("change", [{"s1_names": ("VV", "VH")}, {"s2": "swapped"}])
+def test_a_spec_of_the_same_channels_in_another_order_cannot_be_saved(model, tmp_path, change):
+    spec = default_spec()
+    if "s2" in change:
+        change = {"s2": (*spec.s2[:3], spec.s2[4], spec.s2[3], *spec.s2[5:])}
+    spec = default_spec(**change)
+    with pytest.raises(ConfigError, match=r"was built for B04, .* VH, VV, in this order"):
+        save_model(model, tmp_path, spec)
+    assert list(tmp_path.iterdir()) == []
+    built = MultiModalModel(CONFIG, spec)
+    save_model(built, tmp_path, spec)
+    assert load_model(tmp_path).spec == built.spec
+
+
+def brighter(spec):
+    return replace(spec, s2=(replace(spec.s2[0], mean=1000.0), *spec.s2[1:]))
+
+
+@pytest.mark.parametrize("normalization", ["lvd", "sat"])
+def test_statistics_that_the_rgb_input_was_built_with_cannot_be_changed_later(
+    tmp_path, normalization
+):
+    config = copy.deepcopy(CONFIG)
+    config["backbones"]["dinov3"]["normalization"] = normalization
+    model = MultiModalModel(config).eval()
+    with pytest.raises(ConfigError, match=f"normalization '{normalization}'.*when the model is b"):
+        save_model(model, tmp_path, brighter(default_spec()))
+    assert list(tmp_path.iterdir()) == []
+    built = MultiModalModel(config, brighter(default_spec())).eval()
+    save_model(built, tmp_path, replace(brighter(default_spec()), license="CC0"))
+    data = tiles()
+    with torch.inference_mode():
+        assert torch.equal(load_model(tmp_path)(*data), built(*data))
+        assert not torch.equal(built.dinov3_backbone.rgb_input(data[1][:, :3]),
+                               model.dinov3_backbone.rgb_input(data[1][:, :3]))  # fmt: skip
+
+
+def test_statistics_that_only_the_data_follow_can_be_said_later(model, tmp_path):
+    save_model(model, tmp_path, brighter(default_spec()))
+    data = tiles()
+    with torch.inference_mode():
+        assert torch.equal(load_model(tmp_path)(*data), model(*data))
+
+
 def test_pretrained_in_the_configuration_downloads_nothing_at_loading(folder, monkeypatch):
     def both_pretrained(payload):
         payload["backbones"]["dinov3"]["pretrained"] = True
@@ -122,7 +173,11 @@ def test_a_backbone_from_a_folder_that_is_gone_is_rebuilt_from_the_configuration
             "resnet101": CONFIG["backbones"]["resnet101"],
         }
     }
-    save_model(MultiModalModel(config), saved)
+    built = MultiModalModel(config)
+    # Where it was trained is nobody else's business.
+    assert built.config.backbones.dinov3.model_name == "dinov3"
+    save_model(built, saved)
+    assert str(tmp_path) not in (saved / CONFIG_FILE).read_text()
     for path in origin.iterdir():
         path.unlink()
     origin.rmdir()
@@ -224,6 +279,27 @@ def test_no_such_folder(tmp_path):
         load_model(tmp_path, revision="main")
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["./owner/name", "../owner", "~/owner", "/owner/name", "owner\\name", "C:/owner/name",
+     Path("owner/name"), Path("./owner/name")],
+)  # fmt: skip
+def test_what_looks_like_a_folder_is_never_asked_of_the_hub(monkeypatch, tmp_path, name):
+    def asked(*_args, **_kwargs):
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr(checkpoint, "snapshot_download", asked)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelFolderError, match=r"is not a model folder: it has no config\.json"):
+        load_model(name)
+
+
+def test_home_is_known(monkeypatch, folder):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    monkeypatch.setenv("USERPROFILE", str(folder.parent))
+    assert load_model("~/model").spec == read_spec(folder)
+
+
 def test_a_hub_id_without_a_network_is_explained(monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(WeightsUnavailableError, match=r"huggingface\.co/nobody/nothing"):
@@ -266,3 +342,98 @@ def test_sizes_that_cannot_be_built_are_blamed_on_the_folder(folder, part, key, 
     path.write_text(json.dumps(config))
     with pytest.raises(ModelFolderError, match=r"config\.json in .* does not describe a model"):
         load_model(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda spec: spec["s2"][0].update(mean=10**400),
+        lambda spec: spec["s1"][1].update(std=10**400),
+        lambda spec: spec.update(temperature=10**400),
+        lambda spec: spec.update(ground_resolution=-(10**400)),
+        lambda spec: spec["thresholds"].__setitem__(3, 10**400),
+        lambda spec: spec.update(tile_size=10**400),
+    ],
+)
+def test_numbers_without_end_in_the_spec_are_damage(folder, change):
+    edit(folder, lambda payload: change(payload["spec"]))
+    with pytest.raises(ModelFolderError, match="does not describe a model"):
+        load_model(folder)
+    with pytest.raises((ModelFolderError, SpecError)):
+        read_spec(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda config: config["classifier"].update(lr=10**400),
+        lambda config: config["backbones"]["dinov3"].update(gain=10**400),
+        lambda config: config["backbones"]["dinov3"]["config"].update(num_hidden_layers=10**400),
+        lambda config: config["backbones"]["dinov3"]["config"].update(rope_theta=10**400),
+    ],
+)
+def test_numbers_without_end_in_the_configuration_are_damage(folder, change):
+    edit(folder, change)
+    with pytest.raises(ModelFolderError, match="does not describe a model"):
+        load_model(folder)
+
+
+def test_a_checksum_in_capitals_is_the_same(model, folder):
+    edit(folder, lambda payload: payload["spec"].update(
+        weights_sha256=payload["spec"]["weights_sha256"].upper()))  # fmt: skip
+    assert load_model(folder).spec.weights_sha256 == model.spec.weights_sha256.upper()
+
+
+def test_a_model_without_numbers_cannot_be_saved(tmp_path):
+    with torch.device("meta"):
+        hollow = MultiModalModel(CONFIG)
+    with pytest.raises(ModelFolderError, match="on the meta device"):
+        save_model(hollow, tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_the_file_keeps_the_precision_and_loading_gives_float32(model, tmp_path, dtype):
+    other = copy.deepcopy(model).to(dtype)
+    save_model(other, tmp_path)
+    assert load_file(tmp_path / WEIGHTS_FILE)["classifier.fc.weight"].dtype is dtype
+    loaded = load_model(tmp_path)
+    assert {value.dtype for value in loaded.parameters()} == {torch.float32}
+    for key, value in other.state_dict().items():
+        assert torch.equal(loaded.state_dict()[key].to(value.dtype), value.float().to(value.dtype))
+    if dtype is torch.bfloat16:
+        data = [tile.bfloat16() for tile in tiles()]
+        with torch.inference_mode():
+            assert torch.equal(loaded.bfloat16()(*data), other(*data))
+
+
+@pytest.mark.parametrize(
+    ("options", "revision"),
+    [
+        ({"pretrained": True}, "abc"),
+        ({"pretrained": False}, None),
+        ({"pretrained": True, "weights": "/data/mine.pth"}, None),
+        ({"pretrained": True, "model_name": "/data/mine"}, None),
+        ({"pretrained": True, "model_name": "C:\\data\\mine"}, None),
+    ],
+)
+def test_a_revision_is_that_of_weights_from_the_hub(options, revision):
+    sizes = {"model_type": "dinov3_vit", **CONFIG["backbones"]["dinov3"]["config"]}
+    dinov3 = {"config": sizes, "revision": "abc", **options}
+    config = {"backbones": {**CONFIG["backbones"], "dinov3": dinov3}}
+    model = MultiModalModel(config, load_backbones=False)
+    found = model.config.backbones.dinov3
+    assert found.revision == revision
+    assert "data" not in found.model_name + (found.weights or "")
+    again = MultiModalModel(model.config.to_dict(), load_backbones=False)
+    assert again.config == model.config
+
+
+def test_a_folder_at_home_builds_the_network_without_its_weights(model, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    model.dinov3_backbone.model.config.save_pretrained(tmp_path / "dinov3")
+    dinov3 = {"model_name": "~/dinov3", "pretrained": False}
+    built = MultiModalModel({"backbones": {**CONFIG["backbones"], "dinov3": dinov3}})
+    assert built.dinov3_backbone.output_dim == 16
+    assert built.config.backbones.dinov3.model_name == "dinov3"

@@ -477,6 +477,26 @@ def test_satellite_weights_are_not_taken_for_those_of_the_web(tmp_path):
         loaded(path, {}, model_name="facebook/dinov3-vitl16-pretrain-lvd1689m")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+@pytest.mark.parametrize("key", ["cls_token", "blocks.1.attn.qkv.weight"])
+def test_weights_that_are_no_numbers_are_refused(tmp_path, key, value):
+    state = {name: tensor.clone() for name, tensor in tiny_vit().items()}
+    state[key].view(-1)[-1] = value
+    path = saved(state, tmp_path / "mine.pth")
+    with pytest.raises(WeightsUnavailableError, match=rf"'{key}' in .*mine\.pth.*NaN or infinite"):
+        loaded(path)
+
+
+def test_a_folder_of_weights_that_are_no_numbers_is_refused(tmp_path):
+    network = loaded(saved(tiny_vit(), tmp_path / "mine.pth")).model
+    with torch.no_grad():
+        network.embeddings.cls_token[0, 0, 0] = float("nan")
+    network.save_pretrained(tmp_path / "folder")
+    config = Dinov3Config(model_name=str(tmp_path / "folder"))
+    with pytest.raises(WeightsUnavailableError, match=r"'embeddings\.cls_token' in .*folder"):
+        Dinov3Backbone(config, RGB, pretrained=True)
+
+
 def without(state):
     del state["blocks.3.ls1.gamma"]
     del state["norm.bias"]

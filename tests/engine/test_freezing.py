@@ -70,6 +70,39 @@ def test_dinov3_jitters_in_training_unless_it_is_frozen(freeze: bool) -> None:
     assert torch.equal(branch(rgb), branch(rgb)) is freeze
 
 
+def part_by_part(model: MultiModalModel) -> MultiModalModel:
+    for module in model.modules():
+        module.train()
+    return model
+
+
+def test_frozen_stays_frozen_where_every_part_is_set_to_train() -> None:
+    model = part_by_part(build(True))
+    before = {name: value.clone() for name, value in model.resnet_backbone.named_buffers()}
+    rgb = torch.randn(2, 3, 64, 64)
+    model(*tiles())
+    assert torch.equal(model.dinov3_backbone(rgb), model.dinov3_backbone(rgb))
+    assert not any(part.training for part in model.dinov3_backbone.modules())
+    for name, value in model.resnet_backbone.named_buffers():
+        assert torch.equal(value, before[name]), name
+
+
+def test_a_learning_stem_keeps_the_mode_that_each_part_was_set_to() -> None:
+    model = part_by_part(build("all but stem"))
+    model(*tiles())
+    branch = model.resnet_backbone
+    assert {name for name, part in branch.named_modules() if part.training} == {"conv1", "bn1"}
+    assert all(part.training for part in model.dinov3_backbone.modules())
+
+
+def test_a_compiled_model_stays_frozen_too() -> None:
+    model = part_by_part(build(True, classifier={"drop_rate": 0.0}))
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    with torch.no_grad():
+        found = compiled(*tiles())
+        torch.testing.assert_close(found, model.eval()(*tiles()), atol=1e-5, rtol=0)
+
+
 def test_all_but_stem_keeps_its_modes() -> None:
     model = build("all but stem")
     branch = model.resnet_backbone
@@ -98,6 +131,26 @@ def test_modality_dropout_blanks_its_share_and_never_both() -> None:
     for same in (layer.eval()(s1, s2), ModalityDropout(0.0).train()(s1, s2)):
         assert same[0] is s1
         assert same[1] is s2
+
+
+def test_a_blanked_sensor_is_blank_whatever_was_in_it() -> None:
+    torch.manual_seed(0)
+    broken = torch.full((50, 2, 2, 2), float("nan"), requires_grad=True)
+    out, _ = ModalityDropout(0.9).train()(broken, torch.ones(50, 14, 2, 2))
+    blank = (out == 0).flatten(1).all(1)
+    assert 0 < int(blank.sum()) < 50
+    assert bool(out[~blank].isnan().all())
+    assert out.dtype is broken.dtype
+    short = torch.ones(4, 2, 2, 2, dtype=torch.bfloat16)
+    assert ModalityDropout(0.9).train()(short, short)[0].dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize("missing", ["s1_data", "s2_data"])
+def test_the_only_sensor_is_never_dropped(missing: str) -> None:
+    model = build(True, modality_dropout=0.99, classifier={"drop_rate": 0.0}).train()
+    data = {**dict(zip(("s1_data", "s2_data"), tiles(20))), missing: None}
+    with torch.no_grad():
+        torch.testing.assert_close(model(**data), model.eval()(**data), atol=0, rtol=0)
 
 
 def test_modality_dropout_follows_the_seed() -> None:

@@ -301,7 +301,8 @@ def test_vitg16_names_what_there_is():
     [
         ({"model_name": "vitb16"}, "neither a folder nor a released model"),
         ({"config": {"hidden": 3}}, r"Unknown key 'backbones\.dinov3\.config\.hidden'"),
-        ({"config": {"hidden_size": "big"}}, "not possible"),
+        ({"config": {"hidden_size": "big"}}, "must be a whole number"),
+        ({"config": {"use_gated_mlp": 3}}, "not possible"),
         ({"config": {"hidden_size": 30, "num_attention_heads": 2}}, "multiple of four"),
         ({"config": {"num_channels": 4}}, "must be 3"),
         ({"config": {"model_type": "dinov3_convnext"}}, "is a 'dinov3_vit'"),
@@ -523,17 +524,18 @@ def test_the_guard_makes_torchvision_importable():
 
 def test_the_guard_leaves_a_proper_torchvision_alone():
     result = run_python("""
-        import torch
-        schema = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        for name in ("nms", "qnms"):
-            try:
-                library.define(name + schema)
-            except RuntimeError:
-                pass  # its own compiled operators are there
-        import torchvision
-        import multimodal.torchvision_guard as guard
         import sys
+        import torch
+        try:
+            import torchvision
+        except RuntimeError:  # linked to CUDA beside a CPU torch: made proper by hand
+            library = torch.library.Library("torchvision", "FRAGMENT")
+            for name in ("nms", "qnms"):
+                library.define(name + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+                del sys.modules[name]
+            import torchvision
+        import multimodal.torchvision_guard as guard
         assert sys.modules["torchvision"] is torchvision
         assert guard._registered == []
     """)

@@ -232,6 +232,16 @@ def test_onnx_gives_the_same_logits(tmp_path: Path, dinov3: dict, fusion: str, h
     assert spec_from_dict(json.loads(stored)) == model.spec
 
 
+def test_onnx_leaves_every_part_in_its_mode(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    model = build(resnet={"layers": [1, 1, 1, 1]}).train()
+    model.resnet_backbone.eval()
+    model.classifier.dropout.eval()
+    modes = [module.training for module in model.modules()]
+    export_onnx(model, tmp_path / "model.onnx")
+    assert [module.training for module in model.modules()] == modes
+
+
 def test_onnx_that_computes_something_else_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

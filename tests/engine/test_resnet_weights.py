@@ -286,6 +286,18 @@ def test_names_that_cannot_be_are_refused(tmp_path, names, said):
 # --- the wrong weights -----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(tmp_path, value):
+    state = {name: tensor.clone() for name, tensor in reference().state_dict().items()}
+    state["fc.bias"][0] = value  # of no use here, and so no harm
+    path = saved(state, tmp_path / "mine.pth")
+    backbone(path)
+    state["layer3.0.bn1.running_var"][5] = value
+    saved(state, path)
+    with pytest.raises(WeightsUnavailableError, match=r"'layer3\.0\.bn1\.running_var' in .*mine"):
+        backbone(path)
+
+
 @pytest.mark.parametrize("found", DEPTHS)
 def test_the_error_names_the_arch_that_fits(tmp_path, found):
     state = hollow(found)

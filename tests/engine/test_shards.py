@@ -134,6 +134,33 @@ def test_an_index_without_checksums_is_not_taken_for_checked(folder):
         load_model(folder)
 
 
+def test_the_index_counts_where_the_configuration_has_no_checksum(folder):
+    config = json.loads((folder / CONFIG_FILE).read_text())
+    config["spec"]["weights_sha256"] = ""
+    (folder / CONFIG_FILE).write_text(json.dumps(config))
+    load_model(folder)
+    path = shards(folder)[0]
+    path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
+    with pytest.raises(ModelFolderError, match=rf"{path.name}.*{INDEX_FILE}.*SHA-256 differs"):
+        load_model(folder)
+    index = json.loads((folder / INDEX_FILE).read_text())
+    index["metadata"].pop("sha256")
+    (folder / INDEX_FILE).write_text(json.dumps(index))
+    load_model(folder)
+
+
+def test_checksums_in_capitals_are_the_same(folder):
+    index = json.loads((folder / INDEX_FILE).read_text())
+    digests = index["metadata"]["sha256"]
+    index["metadata"]["sha256"] = {name: digest.upper() for name, digest in digests.items()}
+    (folder / INDEX_FILE).write_text(json.dumps(index))
+    config = json.loads((folder / CONFIG_FILE).read_text())
+    config["spec"]["weights_sha256"] = file_sha256(folder / INDEX_FILE).upper()
+    (folder / CONFIG_FILE).write_text(json.dumps(config))
+    (folder / WEIGHTS_FILE).write_bytes(b"of an interrupted save")
+    load_model(folder)
+
+
 def test_a_missing_shard_is_named_before_any_engine_is_loaded(folder):
     missing = shards(folder)[1]
     missing.unlink()
@@ -164,6 +191,7 @@ def test_truncated_shards_are_explained_without_the_checksum_too(folder):
         "[]",
         "{}",
         '{"weight_map": {}}',
+        '{"weight_map": ' + "[" * 100_000 + "]" * 100_000 + "}",
         '{"weight_map": {"a": 1}}',
         '{"weight_map": {"a": "../../elsewhere.safetensors"}}',
         '{"weight_map": {"a": "pytorch_model-00001-of-00001.bin"}}',
@@ -353,3 +381,16 @@ def test_shards_come_from_the_hub(folder, tmp_path):
     assert server.given == set(names(folder)) - {"training-notes.bin"}
     got, origin = (load_model(path).state_dict() for path in (tmp_path / "got", folder))
     assert all(torch.equal(value, got[key]) for key, value in origin.items())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o007, 0o660)])
+@pytest.mark.parametrize("size", [SMALL, "5GB"])
+def test_whoever_may_read_new_files_may_read_weights(model, tmp_path, umask, mode, size):
+    before = os.umask(umask)
+    try:
+        save_model(model, tmp_path / "model", max_shard_size=size)
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "model").iterdir()}
+    assert set(modes.values()) == {mode}, modes

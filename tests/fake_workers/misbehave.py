@@ -88,6 +88,16 @@ def obey_cancel() -> None:
     behave()
 
 
+def obey_cancel_at_once() -> None:
+    """Stopped before the first tile."""
+    job = next_order()["job"]
+    while next_order()["type"] != "cancel":
+        pass
+    nothing = {"classified": 0, "skipped": 0, "state": "partial", "skipped_reasons": {}}
+    say("finished", job, **{**SUMMARY, **nothing})
+    behave()
+
+
 def exit_in_job() -> None:
     next_order()
     print("giving up", file=sys.stderr, flush=True)
@@ -119,7 +129,7 @@ def main(mode: str) -> None:
         "behave": behave, "crash": crash, "garbage": garbage, "flood": flood, "fail": fail,
         "ignore_cancel": ignore_cancel, "obey_cancel": obey_cancel, "other_protocol": behave,
         "exit_in_job": exit_in_job, "leave_a_child": leave_a_child,
-        "malformed_end": malformed_end, "deaf": deaf,
+        "obey_cancel_at_once": obey_cancel_at_once, "malformed_end": malformed_end, "deaf": deaf,
     }[mode]()  # fmt: skip
 
 

@@ -32,12 +32,13 @@ from qgis.core import (
     QgsRasterLayer,
     QgsRectangle,
     QgsRuleBasedRenderer,
+    QgsSettings,
     QgsVectorFileWriter,
     QgsVectorLayer,
 )
 
 from mm_qgis_plugin.core.contract.errors import OutputError
-from mm_qgis_plugin.processing.destination import Place, check_written
+from mm_qgis_plugin.processing.destination import Place, check_written, sink_place
 
 ALGORITHM = "multimodal:classify"
 TILES = 8
@@ -251,6 +252,28 @@ def test_an_input_is_never_overwritten(parameters: dict, area_file: Path) -> Non
     assert area_file.read_bytes() == before
 
 
+def test_an_input_is_not_overwritten_by_a_name_without_a_suffix(
+    parameters: dict, area_file: Path
+) -> None:
+    before = area_file.read_bytes()
+    with pytest.raises(QgsProcessingException, match="is an input of this run"):
+        run(parameters, AOI=str(area_file), OUTPUT=str(area_file.with_suffix("")))
+    assert area_file.read_bytes() == before
+
+
+def test_a_name_without_a_suffix_is_a_styled_geopackage(parameters: dict, tmp_path: Path) -> None:
+    """QGIS adds the suffix, whatever format the user prefers."""
+    QgsSettings().setValue("Processing/DefaultOutputVectorLayerExt", 0)
+    folder = tmp_path / "my.folder"
+    folder.mkdir()
+    for name in ("tiles", ".hidden", "tiles."):
+        place = sink_place(str(folder / name))
+        result = run(parameters, OUTPUT=str(folder / name))
+        assert place == Place(Path(result["OUTPUT"]))
+    layer = QgsVectorLayer(str(folder / "tiles.gpkg"), "tiles", "ogr")
+    assert isinstance(layer.renderer(), QgsRuleBasedRenderer)
+
+
 def test_a_table_beside_an_input(parameters: dict, area_file: Path) -> None:
     output = f"ogr:dbname='{area_file}' table=\"tiles\" (geom)"
     result = run(parameters, AOI=f"{area_file}|layername=areas", OUTPUT=output)
@@ -308,6 +331,15 @@ def test_the_same_run_again_goes_on_with_its_journal(parameters: dict, tmp_path:
     result = run(parameters, feedback, JOURNAL=journal)
     assert result["CLASSIFIED"] + result["SKIPPED"] == TILES
     assert any("4 of them done before" in line for line in feedback.lines)
+
+
+def test_a_complete_run_again_computes_nothing_and_says_so(parameters: dict) -> None:
+    run(parameters)
+    feedback = Said()
+    run(parameters, feedback)
+    (line,) = [line for line in feedback.lines if "nothing was computed" in line]
+    assert "7 tiles classified, 1 skipped" in line
+    assert not any("0.0 tiles/s" in line for line in feedback.lines)
 
 
 def test_cancel_keeps_finished_tiles_in_output_and_journal(
@@ -419,6 +451,13 @@ def bad_input(tmp_path: Path, s2_path: str, s1_path: str, model_folder: str) -> 
         "bad band map": lambda: {"S2_BANDS": "B02:1"},
         "area elsewhere": lambda: {"EXTENT": "0,100,0,100 [EPSG:32633]"},
         "no worker": lambda: {},
+        "device by number": lambda: {"DEVICE": "1"},
+        "unknown precision": lambda: {"PRECISION": "best"},
+        "broken extent": lambda: {"EXTENT": "everywhere"},
+        "share over 1": lambda: {"MIN_VALID": 75},
+        "batch in words": lambda: {"BATCH_SIZE": "many"},
+        "empty model": lambda: {"MODEL": ""},
+        "journal of no kind": lambda: {"JOURNAL": str(tmp_path / "journal.txt")},
     }  # fmt: skip
     return lambda name: cases[name]()
 
@@ -447,7 +486,18 @@ def without_crs(source: str, folder: Path) -> str:
         ("unwritable output", "cannot be written: choose a folder"),
         ("unknown format", "writes no '.abc' files"),
         ("layer name in a file name", "is not a file name"),
-        ("no S1", "No Sentinel-1 raster was given"),
+        (
+            "no S1",
+            r"No Sentinel-1 raster was given: choose layers at Sentinel-1 rasters \(S1\), or under "
+            r"Advanced a Sentinel-1 folder \(S1_PATH\)",
+        ),
+        ("device by number", r"Device \(DEVICE\): '1' is not valid.*one of auto, cuda, mps, cpu"),
+        ("unknown precision", "'best' is not valid.*one of auto, exact"),
+        ("broken extent", r"\(EXTENT\): 'everywhere' is not valid.*xmin,xmax,ymin,ymax"),
+        ("share over 1", r"\(MIN_VALID\): '75' is not valid.*from 0 to 1"),
+        ("batch in words", r"Batch size \(BATCH_SIZE\): 'many' is not valid.*whole number"),
+        ("empty model", r"No model folder was given: choose one at Model folder \(MODEL\)"),
+        ("journal of no kind", r"Journal \(JOURNAL\): .*is not valid.*\.gpkg"),
         ("bad stride", "STRIDE|stride|Stride"),
         ("broken stride", "whole pixels, not 1.5"),
         ("endless stride", "stride must be 1 to 100000 pixels"),
@@ -509,4 +559,6 @@ def test_help_and_parameters_are_complete(provider) -> None:
         "ANY_PIXEL_SIZE",
     }  # fmt: skip
     outputs = {output.name() for output in algorithm.outputDefinitions()}
-    assert outputs >= {"OUTPUT", "CLASSIFIED", "SKIPPED"}
+    assert outputs >= {"OUTPUT", "CLASSIFIED", "SKIPPED", "JOURNAL"}
+    journal = algorithm.parameterDefinition("JOURNAL")
+    assert not journal.isDestination(), "it would stand outside the advanced group"

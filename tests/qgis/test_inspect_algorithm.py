@@ -137,10 +137,10 @@ def test_an_open_decision_names_its_parameter(
     ("change", "words"),
     [
         ({"MASK_CLASSES": "clouds"}, "not like 3,8,9,10"),
-        ({"MASK": "/nowhere/mask.tif"}, "cloud mask in MASK cannot be opened"),
+        ({"MASK": "/nowhere/mask.tif"}, "MASK.*cloud mask cannot be opened"),
         ({"S2_BANDS": "B99=1"}, "unknown channels: B99"),
         ({"S2_OFFSET": "-77"}, "S2_OFFSET"),
-        ({"MAX_CLOUD": 3}, "share of cloud"),
+        ({"MAX_CLOUD": 3}, "MAX_CLOUD.*from 0 to 1"),
         ({"S2": None}, "No Sentinel-2 raster was given"),
     ],
 )

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+import subprocess
+import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from qgis.core import (
+    QgsCoordinateTransformContext,
+    QgsFeature,
+    QgsGeometry,
+    QgsRectangle,
+    QgsVectorFileWriter,
+    QgsVectorLayer,
+)
 
 from mm_qgis_plugin import journals, settings
 from mm_qgis_plugin.core.contract.job import ClassifyJob, RasterSource
+from mm_qgis_plugin.results import open_journal
 
 pytestmark = pytest.mark.usefixtures("qgis_app")
 
@@ -40,10 +53,15 @@ def test_prune_keeps_young_and_small(data_dir: Path, monkeypatch: pytest.MonkeyP
     old = make(folder / "old.gpkg", journals.MAX_AGE_DAYS + 1)
     big = make(folder / "big.gpkg", 2, size=1000)
     young = make(folder / "young.gpkg", 1)
-    running = make(folder / "running.gpkg", journals.MAX_AGE_DAYS + 1)
-    make(folder / "running.gpkg-journal", 0)
+    running = folder / "running.gpkg"
     monkeypatch.setattr(journals, "MAX_BYTES", 500)
-    assert journals.prune() == 2
+    with closing(sqlite3.connect(running)) as connection:
+        connection.execute("CREATE TABLE numbers (number)")
+        connection.execute("BEGIN EXCLUSIVE")
+        connection.execute("INSERT INTO numbers VALUES (1)")
+        assert running.with_name("running.gpkg-journal").exists()
+        os.utime(running, (0, 0))
+        assert journals.prune() == 2
     assert [path.exists() for path in (old, big, young, running)] == [False, False, True, True]
 
 
@@ -53,6 +71,56 @@ def test_clear_and_size(data_dir: Path) -> None:
     assert journals.total_bytes() == 12
     assert journals.clear() == 2
     assert journals.total_bytes() == 0
+
+
+def kill_a_writer(path: Path, inside: bool) -> Path:
+    """Leave a database as a worker leaves it that was killed between or inside commits."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE numbers (number)")
+    orders = (
+        "import os, sqlite3, sys",
+        "c = sqlite3.connect(sys.argv[1], isolation_level=None)",
+        "c.execute('PRAGMA locking_mode = EXCLUSIVE')",
+        "c.execute('PRAGMA cache_size = 1')",
+        "c.execute('INSERT INTO numbers VALUES (1)')",
+        f"{inside} and c.execute('BEGIN')",
+        f"{inside} and c.executemany('INSERT INTO numbers VALUES (?)', [('x' * 500,)] * 5000)",
+        "os.kill(os.getpid(), 9)",
+    )
+    subprocess.run([sys.executable, "-c", "\n".join(orders), str(path)], check=False)
+    assert path.with_name(f"{path.name}-journal").exists()
+    return path
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_journals_of_killed_workers_are_cleared_and_pruned(data_dir: Path, inside: bool) -> None:
+    folder = data_dir / "journals"
+    kill_a_writer(folder / "killed.gpkg", inside)
+    assert journals.clear() == 1
+    assert not list(folder.iterdir())
+    old = kill_a_writer(folder / "old.gpkg", inside)
+    os.utime(old, (0, 0))
+    assert journals.prune() == 1
+    assert not list(folder.iterdir())
+
+
+def test_a_result_with_a_hot_journal_is_read(s2_path: str, tmp_path: Path) -> None:
+    """The transaction that was under way is rolled back; what was committed is there."""
+    path = tmp_path / "hot.gpkg"
+    layer = QgsVectorLayer("Polygon?crs=EPSG:32633&field=status:string", "tiles", "memory")
+    feature = QgsFeature(layer.fields())
+    feature.setAttributes(["ok"])
+    feature.setGeometry(QgsGeometry.fromRect(QgsRectangle(0, 0, 1, 1)))
+    layer.dataProvider().addFeatures([feature])
+    options = QgsVectorFileWriter.SaveVectorOptions()
+    options.layerName = "tiles"
+    context = QgsCoordinateTransformContext()
+    QgsVectorFileWriter.writeAsVectorFormatV3(layer, str(path), context, options)
+    kill_a_writer(path, inside=True)
+    journal = open_journal(path)
+    assert (journal.count, journal.classified) == (1, 1)
+    assert not path.with_name("hot.gpkg-journal").exists()
 
 
 def test_settings_keep_their_types_and_the_variable_is_a_default(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from mm_qgis_plugin.core.contract.errors import (
     WorkerCrashedError,
 )
 from mm_qgis_plugin.core.contract.job import ClassifyJob, RasterSource
-from mm_qgis_plugin.core.contract.messages import Message, Plan, Progress, Rows
+from mm_qgis_plugin.core.contract.messages import Message, Phase, Plan, Progress, Rows
 from mm_qgis_plugin.core.contract.result import RunSummary
 from mm_qgis_plugin.progress_text import plan_text, progress_text, repeat_text, summary_text
 from mm_qgis_plugin.task import ClassifyTask
@@ -107,6 +108,38 @@ def test_progress_of_the_task_bar_grows_to_the_end(job, start, spin_until) -> No
     assert seen.fractions[-1] == pytest.approx(100.0)
 
 
+def test_task_bar_tells_tiles_speed_and_time_left_once_a_second(job, start, spin_until) -> None:
+    task, seen = start(job(stride=8, batch_size=8))
+    told: list[str] = []
+    task.progressChanged.connect(lambda _: told.append(task.description()))
+    spin_until(lambda: len(set(told)) > 2)
+    progresses = len(seen.of(Progress))
+    task.cancel()
+    end_of(seen, spin_until)
+    assert told[0] == "Classifying Sentinel tiles"
+    pattern = r"Classifying \d+ of \d+ tiles, \d+\.\d tiles/s, .* left"
+    texts = sorted(set(told), key=told.index)
+    assert all(re.fullmatch(pattern, text) for text in texts[1:]), texts
+    assert len(texts) - 1 <= progresses / 2, "not for each batch"
+
+
+def test_a_run_that_must_wait_says_so_once(job, start, spin_until, fake_worker) -> None:
+    fake_worker("obey_cancel")
+    first, seen_first = start(job())
+    spin_until(lambda: first.status() == first.TaskStatus.Running)
+    time.sleep(0.5)
+    second, seen = start(job(stride=60))
+    spin_until(lambda: seen.of(Phase))
+    time.sleep(0.3)
+    second.cancel()
+    _, problem = end_of(seen, spin_until)
+    assert isinstance(problem, CancelledError)
+    assert [phase.text for phase in seen.of(Phase)] == ["Waiting for another run to end"]
+    first.cancel()
+    end_of(seen_first, spin_until)
+    assert not seen_first.of(Phase)
+
+
 def test_cancel_ends_in_time_and_the_same_job_goes_on(job, start, spin_until) -> None:
     order = job(stride=8, batch_size=8)
     task, seen = start(order)
@@ -120,7 +153,8 @@ def test_cancel_ends_in_time_and_the_same_job_goes_on(job, start, spin_until) ->
     kept = summary.classified + summary.skipped
     assert 0 < kept < summary.tiles
     spin_until(lambda: not task.isActive())
-    assert task.status() == task.TaskStatus.Terminated
+    assert task.status() == task.TaskStatus.Complete, "QGIS would say 'Task failed' beside us"
+    assert task.notice == "Classifying Sentinel tiles: stopped"
     _, again = start(order)
     whole, _ = end_of(again, spin_until)
     (plan,) = again.of(Plan)

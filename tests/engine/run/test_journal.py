@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -64,7 +66,7 @@ def test_each_batch_is_on_disk_before_the_file_is_closed(tmp_path: Path) -> None
 def test_a_second_run_on_the_same_file_is_refused(tmp_path: Path, overwrite: bool) -> None:
     first = open_journal(tmp_path / "tiles.gpkg")
     first.append([row(0), row(1)])
-    with pytest.raises(OutputError, match="let another run on this file end"):
+    with pytest.raises(OutputError, match="Another run holds"):
         open_journal(tmp_path / "tiles.gpkg", overwrite=overwrite)
     first.append([row(2)])
     first.close("complete")
@@ -228,3 +230,24 @@ def test_a_crs_that_no_authority_knows(tmp_path: Path) -> None:
     [(organization, definition)] = table(journal.path, query)
     assert organization == "NONE"
     assert CRS.from_wkt(definition) == CRS.from_wkt(wkt)
+
+
+def test_every_table_says_when_it_changed(closed: Path) -> None:
+    changes = dict(table(closed, "SELECT table_name, last_change FROM gpkg_contents"))
+    assert set(changes) == {"tiles", "mm_run", "layer_styles"}
+    now = datetime.now(timezone.utc)
+    for text in changes.values():
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", text)
+        changed = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        assert abs((now - changed).total_seconds()) < 60
+
+
+def test_a_file_in_wal_mode_is_put_back(closed: Path) -> None:
+    assert table(closed, "PRAGMA journal_mode = WAL") == [("wal",)]
+    journal = open_journal(closed)
+    journal.append([row(3)])
+    assert not closed.with_name(f"{closed.name}-wal").exists()
+    journal.close("complete")
+    assert table(closed, "PRAGMA journal_mode") == [("delete",)]
+    assert len(table(closed, "SELECT * FROM tiles")) == 4
+    assert [path.name for path in closed.parent.iterdir()] == [closed.name]

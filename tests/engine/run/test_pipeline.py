@@ -86,8 +86,9 @@ def test_batches_do_not_change_a_result(job: ClassifyJob, tmp_path: Path) -> Non
         path = str(tmp_path / f"{size}.gpkg")
         classify(replace(job, batch_size=size, output=path))
         results.append(probabilities(path))
-    np.testing.assert_allclose(results[1], results[0], atol=1e-5)
-    np.testing.assert_allclose(results[2], results[0], atol=1e-5)
+    # Convolutions of another batch size may add in another order.
+    np.testing.assert_allclose(results[1], results[0], atol=5e-5)
+    np.testing.assert_allclose(results[2], results[0], atol=5e-5)
 
 
 def test_extent_keeps_ids_and_values(job: ClassifyJob, tmp_path: Path) -> None:

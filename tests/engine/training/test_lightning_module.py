@@ -124,6 +124,16 @@ def test_labels_of_the_other_task_are_refused(
         task_loss(torch.zeros(2, 3), labels, small_spec(task_of_spec))
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.float32])
+def test_labels_of_any_kind_of_number_validate(task: str, dtype: torch.dtype) -> None:
+    module = MultiModalLightningModule(tiny_config(), small_spec(task))
+    s1_data, s2_data, labels = next(iter(batches(task)))
+    logged: dict[str, torch.Tensor] = {}
+    module.log = lambda name, value, **_: logged.update({name: value})  # type: ignore[method-assign]
+    module.validation_step((s1_data, s2_data, labels.to(dtype)), 0)
+    assert bool(logged["val_loss"].isfinite())
+
+
 def test_macro_is_over_the_classes_with_positives_and_negatives() -> None:
     truth = torch.tensor([[0, 1, 1, 0], [0, 1, 0, 0], [0, 1, 1, 1], [0, 1, 0, 1]])
     probabilities = torch.rand(4, 4, generator=torch.Generator().manual_seed(3))
