@@ -18,6 +18,8 @@ STRIDE = "stride"
 BATCH_SIZE = "batch_size"
 MIN_VALID = "min_valid"
 PRECISION = "precision"
+MAX_CLOUD = "max_cloud_percent"
+MAX_DAYS = "max_days"
 
 _GROUP = "multimodal"
 _PYTHON_VARIABLE = "MULTIMODAL_WORKER_PYTHON"

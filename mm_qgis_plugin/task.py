@@ -17,6 +17,7 @@ from .core.contract.job import ClassifyJob
 from .core.contract.messages import Message, Progress
 from .core.contract.result import RunSummary
 from .progress_text import progress_text
+from .report import SceneReport, read_report
 from .worker import session_worker
 
 _SECONDS_BETWEEN_DESCRIPTIONS = 1.0
@@ -28,12 +29,14 @@ class _Task(QgsTask):
     ended = pyqtSignal(object, object)
     """(result or None, MultimodalError or None)"""
 
-    def __init__(self, description: str) -> None:
+    def __init__(self, description: str, more: str = "Silent") -> None:
         # Silent, where QGIS has it (3.26): who started the task says how it ended, and says more.
         # Before, QGIS tells the end of every task of 5 s and more, by the desktop or on its
         # message bar. No task can prevent that: it can only be true (see `run`), and the dock
         # takes it off the bar again.
-        flags = QgsTask.Flag.CanCancel | getattr(QgsTask.Flag, "Silent", QgsTask.Flag.CanCancel)
+        flags = QgsTask.Flag.CanCancel
+        for name in {"Silent", more}:
+            flags |= getattr(QgsTask.Flag, name, QgsTask.Flag.CanCancel)
         super().__init__(description, flags)
         self.title = description
         self.notice = ""
@@ -97,6 +100,19 @@ class ClassifyTask(_Task):
             self._described = time.monotonic()
             # Short: the list of tasks has room for some 60 characters.
             self.setDescription(tr("Classifying {}").format(progress_text(message)))
+
+
+class InspectTask(_Task):
+    """Asks the worker what it understands of a scene; the result is a :class:`SceneReport`."""
+
+    def __init__(self, job: ClassifyJob) -> None:
+        # Nobody asked for it: it does not show among the tasks, where QGIS can hide it (3.26).
+        super().__init__(tr("Checking the Sentinel scene"), "Hidden")
+        self.job = job
+
+    def work(self) -> SceneReport:
+        """Ask; blocks until the worker has answered."""
+        return read_report(session_worker().inspect(self.job, self.isCanceled))
 
 
 class EnvironmentTask(_Task):

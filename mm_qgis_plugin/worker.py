@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from typing import Any
 
 from . import settings
 from .about import FOLDER
@@ -35,6 +36,10 @@ class SessionWorker:
         Raises MultimodalError: RuntimeMissingError where no Python for the worker is found.
         """
         return self._ready_client().run(job, on_message, is_cancelled)
+
+    def inspect(self, job: ClassifyJob, is_cancelled: Callable[[], bool]) -> Mapping[str, Any]:
+        """Return what the worker understands of a scene; blocks, and raises as :meth:`run`."""
+        return self._ready_client().inspect(job, is_cancelled)
 
     def close(self) -> None:
         """End the worker process; the next run starts a new one."""

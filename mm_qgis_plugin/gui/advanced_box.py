@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from qgis.gui import QgsCollapsibleGroupBox, QgsFileWidget
-from qgis.PyQt.QtWidgets import QCheckBox, QLineEdit, QPushButton, QSpinBox
+from qgis.PyQt.QtWidgets import QCheckBox, QPushButton
 
 from .. import journals, settings
 from ..about import tr
-from ..bands import band_map
-from .widgets import choice, form, name_children
+from .widgets import choice, form, name_children, number_box
 
 _MEGABYTE = 1024**2
 
@@ -18,16 +17,15 @@ class AdvancedBox(QgsCollapsibleGroupBox):
 
     def __init__(self) -> None:
         super().__init__(tr("Advanced"))
-        self.stride = _number(0, 100_000, tr("tile size"), tr("px"))
+        self.stride = number_box(0, 100_000, tr("tile size"), tr("px"))
         self.stride.setToolTip(tr("Distance of tiles; smaller than a tile makes them overlap"))
-        self.batch_size = _number(0, 4096, tr("automatic"))
+        self.batch_size = number_box(0, 4096, tr("automatic"))
         self.batch_size.setToolTip(tr("Tiles computed at once; smaller needs less memory"))
-        self.min_valid = _number(0, 100, "", "%")
+        self.min_valid = number_box(0, 100, "", "%")
         self.min_valid.setPrefix(tr("at least "))
         self.min_valid.setToolTip(tr("Tiles with a smaller share of valid pixels are skipped"))
         self.precision = choice(((tr("Automatic"), "auto"), (tr("Exact"), "exact")))
         self.precision.setToolTip(tr("Automatic is faster on a GPU, with tiny differences"))
-        self.bands = {"s2": _bands("B02=1,B03=2"), "s1": _bands("VV=1,VH=2")}
         self.overwrite = QCheckBox(tr("Start over: replace an existing file"))
         self.overwrite.setToolTip(tr("Otherwise the same run goes on where it was stopped"))
         self.python = QgsFileWidget()
@@ -57,10 +55,6 @@ class AdvancedBox(QgsCollapsibleGroupBox):
         """Keep the interpreter alone."""
         settings.remember(settings.WORKER_PYTHON, self.python.filePath().strip())
 
-    def band_map(self, sensor: str) -> dict[str, int]:
-        """Return the band numbers given for ``s2`` or ``s1``; JobError where not understood."""
-        return band_map(self.bands[sensor].text())
-
     def _restore(self) -> None:
         self.stride.setValue(settings.value(settings.STRIDE, 0))
         self.batch_size.setValue(settings.value(settings.BATCH_SIZE, 0))
@@ -75,17 +69,14 @@ class AdvancedBox(QgsCollapsibleGroupBox):
         layout.addRow(tr("Batch size"), self.batch_size)
         layout.addRow(tr("Valid pixels"), self.min_valid)
         layout.addRow(tr("Precision"), self.precision)
-        layout.addRow(tr("S2 band map"), self.bands["s2"])
-        layout.addRow(tr("S1 band map"), self.bands["s1"])
         layout.addRow(self.overwrite)
         layout.addRow(tr("Worker Python"), self.python)
         layout.addRow(self.set_up)
         layout.addRow(self.clear)
         name_children(
             self, "multimodal_advanced", stride=self.stride, batch_size=self.batch_size,
-            min_valid=self.min_valid, precision=self.precision, s2_bands=self.bands["s2"],
-            s1_bands=self.bands["s1"], overwrite=self.overwrite, python=self.python,
-            set_up=self.set_up, clear=self.clear,
+            min_valid=self.min_valid, precision=self.precision, overwrite=self.overwrite,
+            python=self.python, set_up=self.set_up, clear=self.clear,
         )  # fmt: skip
 
     def _show_size(self) -> None:
@@ -95,22 +86,3 @@ class AdvancedBox(QgsCollapsibleGroupBox):
     def _clear_journals(self) -> None:
         journals.clear()
         self._show_size()
-
-
-def _bands(example: str) -> QLineEdit:
-    line = QLineEdit()
-    line.setPlaceholderText(example)
-    line.setToolTip(
-        tr("Empty: bands are found by their names. Only for rasters without band names: "
-           "channel=band number, as in {}").format(example)
-    )  # fmt: skip
-    return line
-
-
-def _number(least: int, most: int, zero: str, unit: str = "") -> QSpinBox:
-    box = QSpinBox()
-    box.setRange(least, most)
-    box.setSpecialValueText(zero)
-    if unit:
-        box.setSuffix(f" {unit}")
-    return box

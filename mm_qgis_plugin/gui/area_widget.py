@@ -21,7 +21,7 @@ from qgis.gui import (
     QgsRubberBand,
 )
 from qgis.PyQt import sip
-from qgis.PyQt.QtCore import Qt
+from qgis.PyQt.QtCore import Qt, pyqtSignal
 from qgis.PyQt.QtGui import QColor
 from qgis.PyQt.QtWidgets import QCheckBox, QPushButton, QVBoxLayout, QWidget
 
@@ -38,6 +38,9 @@ _BAND_COLOR = QColor(220, 60, 20, 160)
 
 class AreaWidget(QWidget):
     """Chooses the area; ``wkt`` gives it in the CRS of the scene."""
+
+    changed = pyqtSignal()
+    """Where no combo box tells it: the map was moved, or a rectangle drawn."""
 
     def __init__(self, canvas: QgsMapCanvas) -> None:
         super().__init__()
@@ -66,8 +69,13 @@ class AreaWidget(QWidget):
         self.mode.currentIndexChanged.connect(self._on_mode)
         self.draw.toggled.connect(self._on_draw)
         canvas.destinationCrsChanged.connect(self._show_drawn)
+        canvas.extentsChanged.connect(self._on_moved)
         QgsProject.instance().cleared.connect(self._forget_drawn)
         self._on_mode()
+
+    def is_whole_scene(self) -> bool:
+        """Return whether there is no area to place on the scene."""
+        return self.mode.currentData() == SCENE
 
     def wkt(self, target: QgsCoordinateReferenceSystem) -> tuple[str | None, str | None]:
         """Return (extent, polygons), each WKT in ``target`` or None; MultimodalError explains."""
@@ -82,6 +90,7 @@ class AreaWidget(QWidget):
     def shut_down(self) -> None:
         """Take the map tool and the drawn rectangle off the canvas."""
         self._canvas.destinationCrsChanged.disconnect(self._show_drawn)
+        self._canvas.extentsChanged.disconnect(self._on_moved)
         QgsProject.instance().cleared.disconnect(self._forget_drawn)
         self.stop_drawing()
         self._show_band(None)
@@ -165,6 +174,11 @@ class AreaWidget(QWidget):
         self.drawn_note.setText(rectangle.toString(decimals))
         self._show_drawn()
         self.stop_drawing()
+        self.changed.emit()
+
+    def _on_moved(self) -> None:
+        if self.mode.currentData() == CANVAS:
+            self.changed.emit()
 
     def _forget_drawn(self) -> None:
         """The rectangle was drawn on a map that is gone."""

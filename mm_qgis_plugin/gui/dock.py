@@ -6,45 +6,41 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from qgis.core import Qgis, QgsApplication, QgsMessageLog, QgsVectorLayer
+from qgis.core import Qgis, QgsMessageLog, QgsVectorLayer
 from qgis.gui import QgisInterface, QgsDockWidget
-from qgis.PyQt.QtGui import QHideEvent
-from qgis.PyQt.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QGroupBox,
-    QHBoxLayout,
-    QLabel,
-    QLineEdit,
-    QPushButton,
-    QSpinBox,
-    QVBoxLayout,
-    QWidget,
-)
+from qgis.PyQt.QtCore import QEvent
+from qgis.PyQt.QtGui import QHideEvent, QShowEvent
+from qgis.PyQt.QtWidgets import QPushButton
 
 from .. import settings
 from ..about import LOG_TAG, display_name, icon, tr
-from ..core.contract.errors import CancelledError, MultimodalError, RuntimeMissingError
+from ..core.contract.errors import (
+    CancelledError,
+    DecisionError,
+    MultimodalError,
+    RuntimeMissingError,
+)
 from ..core.contract.job import ClassifyJob
 from ..core.contract.result import RunSummary
 from ..core.contract.target import check_output
-from ..task import EnvironmentTask, as_error
+from ..task import as_error
 from . import status_panel as status
 from .advanced_box import AdvancedBox
 from .area_widget import AreaWidget
 from .device_combo import device_combo
+from .dock_layout import lay_out
 from .held_layers import clean_leftovers, layers_of
 from .model_widget import ModelWidget
+from .order import question, scene_job
 from .output_widget import OutputWidget
 from .own_message import OwnMessage
-from .rasters_widget import SENSORS, RasterPair
+from .preflight import Preflight
+from .rasters_widget import RasterPair
 from .run import Run
 from .run_end import end_of, problem_of
+from .set_up import SetUp
 from .status_panel import StatusPanel
-from .widgets import Scrolling, ask, form, name_children
-
-_LATER = "later.gpkg"
-_WAIT_MILLISECONDS = 3000
+from .widgets import ask, on_change
 
 
 class ClassifyDock(QgsDockWidget):
@@ -59,20 +55,27 @@ class ClassifyDock(QgsDockWidget):
         self.confirm: Callable[[str], bool] = lambda question: ask(self, question)
         self._replaceable: Path | None = None
         self._bar = OwnMessage(lambda: self._iface.messageBar())
-        self._set_up_task: EnvironmentTask | None = None
+        self._set_up = SetUp(self)
         self.rasters = RasterPair()
         self.model = ModelWidget()
         self.output = OutputWidget()
         self.area = AreaWidget(iface.mapCanvas())
         self.device = device_combo()
         self.advanced = AdvancedBox()
+        self.preflight = Preflight(lambda: question(self), self.rasters, iface.mapCanvas(), self)
         self.panel = StatusPanel()
         self.run_button = QPushButton(icon("run"), tr("Run"))
         self.cancel_button = QPushButton(tr("Cancel"))
-        self._lay_out()
+        self._scroll = lay_out(self)
         self.run_button.clicked.connect(self.run)
         self.cancel_button.clicked.connect(self.cancel)
         self.advanced.set_up.clicked.connect(self.set_up_environment)
+        self._set_up.line.connect(self.panel.add_log)
+        self._set_up.ended.connect(self._on_set_up)
+        # What was said of an open decision is over with its answer.
+        self.preflight.panel.decided.connect(lambda: self.panel.say(status.INFO, ""))
+        self.preflight.panel.decided.connect(self._bar.clear)
+        self.preflight.inspector.told.connect(self._bar.hush)
         self._watch_inputs()
         self._set_busy(False)
         clean_leftovers()
@@ -87,29 +90,23 @@ class ClassifyDock(QgsDockWidget):
         if self.active_run is not None:
             self.panel.say(status.INFO, tr("Stopping; finished tiles are kept ..."))
             self.active_run.cancel()
-        elif self._set_up_task is not None:
+        elif self._set_up.is_running:
             self.panel.say(status.INFO, tr("Stopping the set-up ..."))
-            self._set_up_task.cancel()
+            self._set_up.cancel()
 
     def set_up_environment(self) -> None:
         """Make the worker environment in the background, with its log in view."""
-        task = self._set_up_task = EnvironmentTask()
-        task.line.connect(self.panel.add_log)
-        task.ended.connect(self._on_set_up)
         self.panel.start(tr("Downloading and installing packages; this takes some minutes."))
         self._set_busy(True)
-        QgsApplication.taskManager().addTask(task)
+        self._set_up.start()
 
     def shut_down(self) -> None:
         """End what runs and let go of canvas and project: the plugin is being unloaded."""
         if self.active_run is not None:
             self.active_run.shut_down()
             self.active_run = None
-        if self._set_up_task is not None:
-            self._set_up_task.ended.disconnect(self._on_set_up)
-            self._set_up_task.line.disconnect(self.panel.add_log)
-            self._set_up_task.cancel()
-            self._set_up_task.waitForFinished(_WAIT_MILLISECONDS)
+        self._set_up.shut_down()
+        self.preflight.shut_down()
         self._bar.clear()
         self.area.shut_down()
         self.rasters.disconnect()
@@ -117,7 +114,18 @@ class ClassifyDock(QgsDockWidget):
     def hideEvent(self, event: QHideEvent) -> None:
         """Called by Qt: nobody draws for a dock that cannot be seen."""
         self.area.stop_drawing()
+        self.preflight.hide_grid()
         super().hideEvent(event)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Called by Qt: what was chosen meanwhile is looked at when it can be seen."""
+        super().showEvent(event)
+        self.preflight.inspector.schedule()
+
+    def enterEvent(self, event: QEvent) -> None:
+        """Called by Qt: the CRS of a layer, or a selection, may have been changed meanwhile."""
+        super().enterEvent(event)
+        self.preflight.inspector.schedule()
 
     def _start(self, overwrite: bool) -> None:
         try:
@@ -129,12 +137,16 @@ class ClassifyDock(QgsDockWidget):
     def _begin(self, overwrite: bool) -> None:
         spec = self.model.spec()
         job = replace(self._job(), overwrite=overwrite)
+        undecided = self.preflight.open_decision(job)
+        if undecided is not None:
+            self._tell_undecided(undecided)
+            return
         # Before anything is touched: a refused run leaves the project as it is.
         check_output(job)
         if not self._may_hold(Path(job.output)):
             return
         self._remember()
-        title = self.output.title(job, self.rasters.layer("s2").name())
+        title = self.output.title(job, self.rasters.title("s2"))
         run = self.active_run = Run(job, spec, title, self.output.is_temporary(), self)
         run.phase.connect(lambda text: self.panel.say(status.INFO, text))
         run.progress.connect(self.panel.set_progress)
@@ -176,21 +188,7 @@ class ClassifyDock(QgsDockWidget):
         return self.confirm(question.format(", ".join(f"'{layer.name()}'" for layer in layers)))
 
     def _job(self) -> ClassifyJob:
-        self.rasters.check_order()
-        extent, polygons = self.area.wkt(self.rasters.layer("s2").crs())
-        job = ClassifyJob(
-            s2=(self.rasters.source("s2", self.advanced.band_map("s2")),),
-            s1=(self.rasters.source("s1", self.advanced.band_map("s1")),),
-            model=str(Path(self.model.path()).absolute()),
-            output=_LATER,
-            extent_wkt=extent,
-            aoi_wkt=polygons,
-            stride=self.advanced.stride.value() or None,
-            device=self.device.currentData(),
-            precision=self.advanced.precision.currentData(),
-            batch_size=self.advanced.batch_size.value(),
-            min_valid=self.advanced.min_valid.value() / 100.0,
-        )
+        job = scene_job(self)
         return replace(job, output=str(self.output.path(job)))
 
     def _on_ended(self, summary: RunSummary | None, problem: MultimodalError | None) -> None:
@@ -211,6 +209,7 @@ class ClassifyDock(QgsDockWidget):
             self._tell_end(*end_of(run, summary))
         else:
             self._tell_error(problem_of(run, problem), run.path)
+            self.preflight.learn(run.job, problem)
 
     def _present(self, layer: QgsVectorLayer | None) -> None:
         """Switch map tips on, which QGIS shows for the active layer alone."""
@@ -223,9 +222,8 @@ class ClassifyDock(QgsDockWidget):
         if not self._iface.actionMapTips().isChecked():
             self._iface.actionMapTips().trigger()
 
-    def _on_set_up(self, python: str | None, problem: MultimodalError | None) -> None:
-        task, self._set_up_task = self._set_up_task, None
-        self._bar.hush(task.notice)
+    def _on_set_up(self, problem: MultimodalError | None) -> None:
+        self._bar.hush(self._set_up.notice)
         self._set_busy(False)
         if problem is not None:
             self._tell_error(problem)
@@ -250,6 +248,18 @@ class ClassifyDock(QgsDockWidget):
         details = str(problem.details.get("traceback", ""))
         QgsMessageLog.logMessage(f"{problem.message}\n{details}".strip(), LOG_TAG, level)
 
+    def _tell_undecided(self, problem: DecisionError) -> None:
+        """Say why nothing was started, and bring the question into view."""
+        self.panel.say(
+            status.WARNING,
+            tr("Not started: a decision is open. Answer the question under 'What is understood', "
+               "then press Run again."),
+        )  # fmt: skip
+        QgsMessageLog.logMessage(problem.message, LOG_TAG, Qgis.MessageLevel.Warning)
+        self._bar.push(tr("Not started: a decision is open"), Qgis.MessageLevel.Warning)
+        self.preflight.panel.setCollapsed(False)
+        self._scroll.ensureWidgetVisible(self.preflight.panel.decision)
+
     def _remedy(self, problem: MultimodalError, path: Path | None) -> tuple:
         self._replaceable = None
         if isinstance(problem, RuntimeMissingError):
@@ -262,15 +272,11 @@ class ClassifyDock(QgsDockWidget):
 
     def _watch_inputs(self) -> None:
         """A replacement is offered for what is chosen now, and not for what is chosen next."""
+        for part in (self.inputs, self.advanced, self.preflight.controls):
+            on_change(part, self._withdraw_replacement)
         for part in (self.inputs, self.advanced):
-            for box in part.findChildren(QComboBox):
-                box.currentIndexChanged.connect(self._withdraw_replacement)
-            for line in part.findChildren(QLineEdit):
-                line.textChanged.connect(self._withdraw_replacement)
-            for number in part.findChildren(QSpinBox):
-                number.valueChanged.connect(self._withdraw_replacement)
-            for check in part.findChildren(QCheckBox):
-                check.toggled.connect(self._withdraw_replacement)
+            on_change(part, self.preflight.inspector.schedule)
+        self.area.changed.connect(self.preflight.inspector.schedule)
 
     def _withdraw_replacement(self) -> None:
         if self._replaceable is not None:
@@ -281,6 +287,7 @@ class ClassifyDock(QgsDockWidget):
         for part in (self.inputs, self.advanced, self.run_button):
             part.setEnabled(not busy)
         self.cancel_button.setEnabled(busy)
+        self.preflight.set_busy(busy)
         if not busy:
             self.panel.show_idle()
 
@@ -288,45 +295,4 @@ class ClassifyDock(QgsDockWidget):
         settings.remember(settings.MODEL, self.model.path())
         settings.remember(settings.DEVICE, self.device.currentData())
         self.advanced.remember()
-
-    def _lay_out(self) -> None:
-        self.inputs = QGroupBox()
-        self.inputs.setFlat(True)
-        rows = form(self.inputs)
-        for sensor, label in SENSORS.items():
-            rows.addRow(label, self.rasters.combos[sensor])
-        rows.addRow(QLabel(tr("Model folder")))
-        rows.addRow(self.model)
-        rows.addRow(self.model.summary)
-        rows.addRow(tr("Area"), self.area)
-        rows.addRow(tr("Output"), self.output)
-        rows.addRow(tr("Device"), self.device)
-        body = QWidget()
-        layout = QVBoxLayout(body)
-        layout.addWidget(self.inputs)
-        layout.addWidget(self.advanced)
-        layout.addStretch(1)
-        # Below what scrolls, so that they are always in view.
-        foot = QWidget()
-        below = QVBoxLayout(foot)
-        below.addLayout(self._buttons())
-        below.addWidget(self.panel)
-        whole = QWidget()
-        halves = QVBoxLayout(whole)
-        halves.setContentsMargins(0, 0, 0, 0)
-        halves.setSpacing(0)
-        scroll = Scrolling(body)
-        scroll.setObjectName("multimodal_scroll")
-        halves.addWidget(scroll, 1)
-        halves.addWidget(foot)
-        self.setWidget(whole)
-        name_children(
-            body, "multimodal_body", output=self.output, device=self.device,
-            run=self.run_button, cancel=self.cancel_button,
-        )  # fmt: skip
-
-    def _buttons(self) -> QHBoxLayout:
-        row = QHBoxLayout()
-        row.addWidget(self.run_button, 1)
-        row.addWidget(self.cancel_button, 1)
-        return row
+        self.preflight.remember()

@@ -25,6 +25,7 @@ class Run(QObject):
     """Runs a job in a task and keeps the project's layers in step; main thread only.
 
     Attributes:
+        job: what was ordered.
         path: the file that the worker writes.
         is_temporary: the result becomes a scratch layer, the file stays a journal.
         layer: the result in the project, once there is one.
@@ -43,6 +44,7 @@ class Run(QObject):
         self, job: ClassifyJob, spec: ModelSpec, title: str, is_temporary: bool, parent: QObject
     ) -> None:
         super().__init__(parent)
+        self.job = job
         self.path = Path(job.output)
         self.is_temporary = is_temporary
         self.layer: QgsVectorLayer | None = None

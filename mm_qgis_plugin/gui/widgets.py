@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from qgis.PyQt.QtCore import QEvent, QObject, Qt
 from qgis.PyQt.QtGui import QResizeEvent
 from qgis.PyQt.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QFormLayout,
     QFrame,
     QLabel,
+    QLineEdit,
     QMessageBox,
     QScrollArea,
     QSizePolicy,
+    QSpinBox,
     QStyle,
     QWidget,
 )
@@ -22,6 +26,9 @@ from qgis.PyQt.QtWidgets import (
 from ..about import display_name
 
 _SHORTEST_COMBO = 8
+_LONG_WORD = 24
+# Margins of a group inside a group, in pixels.
+SLIM = (6, 6, 6, 6)
 
 
 def narrow(combo: QComboBox) -> QComboBox:
@@ -75,6 +82,26 @@ def note(text: str = "") -> QLabel:
     return Note(text)
 
 
+def number_box(least: int, most: int, zero: str, unit: str = "") -> QSpinBox:
+    """Return a box for whole numbers; ``zero`` stands for the least of them."""
+    box = QSpinBox()
+    box.setRange(least, most)
+    box.setSpecialValueText(zero)
+    if unit:
+        box.setSuffix(f" {unit}")
+    return box
+
+
+def breakable(text: str) -> str:
+    """Return a text whose long words, such as paths, may go on in the next line."""
+    words = [
+        re.sub(r"([_.,=])", "\\1\N{ZERO WIDTH SPACE}", word) if len(word) > _LONG_WORD else word
+        for word in text.split(" ")
+    ]
+    # EPSG:32633 is one word to people, and two to Qt.
+    return re.sub(r"(?<=[A-Z]):(?=\d)", ":\N{WORD JOINER}", " ".join(words))
+
+
 def form(parent: QWidget | None = None) -> QFormLayout:
     """Return a form whose fields take the width that there is."""
     layout = QFormLayout(parent)
@@ -87,6 +114,18 @@ def ask(parent: QWidget, question: str) -> bool:
     """Ask, with No as the answer of whoever only presses Return."""
     yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
     return QMessageBox.question(parent, display_name(), question, yes | no, no) == yes
+
+
+def on_change(part: QWidget, call: Callable[[], None]) -> None:
+    """Call whenever a control in this part gets another value."""
+    for box in part.findChildren(QComboBox):
+        box.currentIndexChanged.connect(lambda _: call())
+    for line in part.findChildren(QLineEdit):
+        line.textChanged.connect(lambda _: call())
+    for number in part.findChildren(QSpinBox):
+        number.valueChanged.connect(lambda _: call())
+    for check in part.findChildren(QCheckBox):
+        check.toggled.connect(lambda _: call())
 
 
 def name_children(owner: QWidget, prefix: str, **widgets: QWidget) -> None:

@@ -6,17 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from qgis.core import (
-    QgsProcessingAlgorithm,
     QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingFeedback,
     QgsVectorLayer,
     QgsWkbTypes,
 )
-from qgis.PyQt.QtGui import QIcon
 
-from ..about import home_page, icon, tr
-from ..core.contract.errors import CancelledError, MultimodalError, OutputError
+from ..about import tr
+from ..core.contract.errors import CancelledError, OutputError
 from ..core.contract.job import ClassifyJob
 from ..core.contract.spec import ModelSpec, read_spec
 from ..progress_text import repeat_text, summary_text
@@ -24,19 +22,19 @@ from ..results import Journal, open_journal, qgis_fields
 from ..style import ResultStyler, apply_style, save_default_style
 from ..worker import session_worker
 from . import parameters as names
+from .base import SceneAlgorithm
 from .destination import check_written, fill, sink_place
 from .reading import JobReader
 from .reporter import Reporter
 
 
-class ClassifyAlgorithm(QgsProcessingAlgorithm):
+class ClassifyAlgorithm(SceneAlgorithm):
     """Classifies the tiles of a Sentinel-2 / Sentinel-1 pair into a vector layer."""
 
     def __init__(self) -> None:
         super().__init__()
         self._job: ClassifyJob | None = None
         self._spec: ModelSpec | None = None
-        self._problem: MultimodalError | None = None
 
     def createInstance(self) -> ClassifyAlgorithm:
         """Return a fresh algorithm: one for every run."""
@@ -50,26 +48,10 @@ class ClassifyAlgorithm(QgsProcessingAlgorithm):
         """Return the name shown."""
         return tr("Classify Sentinel-1 and Sentinel-2")
 
-    def group(self) -> str:
-        """Return the group shown."""
-        return tr("Classification")
-
-    def groupId(self) -> str:
-        """Return the stable group id."""
-        return "classification"
-
     def tags(self) -> list[str]:
         """Return the words by which the toolbox finds it."""
         words = tr("land cover,deep learning,sentinel,radar,SAR,optical,dinov3,resnet,bigearthnet")
         return words.split(",")
-
-    def icon(self) -> QIcon:
-        """Return the icon."""
-        return icon()
-
-    def helpUrl(self) -> str:
-        """Return the address of the documentation."""
-        return home_page()
 
     def shortHelpString(self) -> str:
         """Return the help beside the parameters."""
@@ -82,45 +64,19 @@ class ClassifyAlgorithm(QgsProcessingAlgorithm):
         for output in names.outputs():
             self.addOutput(output)
 
-    def checkParameterValues(
-        self, parameters: dict, context: QgsProcessingContext
-    ) -> tuple[bool, str]:
-        """Return whether the values fit together, and what to do where they do not."""
-        try:
-            read_spec(JobReader(self, parameters, context).checked().model)
-        except MultimodalError as problem:
-            return False, problem.message
-        # QGIS's own check last: it says no more than "Incorrect parameter value".
-        return super().checkParameterValues(parameters, context)
+    def check(self, reader: JobReader) -> None:
+        """Raise a MultimodalError where the values do not fit together."""
+        read_spec(reader.checked().model)
 
-    def prepareAlgorithm(
-        self, parameters: dict, context: QgsProcessingContext, feedback: QgsProcessingFeedback
-    ) -> bool:
-        """Snapshot layers and area on the main thread.
+    def prepare(self, reader: JobReader) -> None:
+        """Snapshot layers and area on the main thread."""
+        self._job = reader.complete()
+        self._spec = read_spec(self._job.model)
 
-        A problem is kept for :meth:`processAlgorithm`: here ``processing.run`` loses its words.
-        """
-        try:
-            self._job = JobReader(self, parameters, context).complete()
-            self._spec = read_spec(self._job.model)
-        except MultimodalError as problem:
-            self._problem = problem
-        return True
-
-    def processAlgorithm(
+    def work(
         self, parameters: dict, context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> dict[str, Any]:
         """Run the worker, then copy its journal to the sink, also after a cancel."""
-        try:
-            return self._process(parameters, context, feedback)
-        except MultimodalError as problem:
-            raise QgsProcessingException(problem.message) from problem
-
-    def _process(
-        self, parameters: dict, context: QgsProcessingContext, feedback: QgsProcessingFeedback
-    ) -> dict[str, Any]:
-        if self._problem is not None:
-            raise self._problem
         assert self._job is not None
         state = self._run(self._job, feedback)
         journal = open_journal(Path(self._job.output))
@@ -197,8 +153,12 @@ def _help() -> str:
         "<p>Cuts a Sentinel-2 and a Sentinel-1 raster into tiles (120 x 120 pixels of 10 m) and "
         "gives each tile the land cover that a trained model sees there: the most probable "
         "class, the probability of every class, and how sure the answer is.</p>"
-        "<p><b>Rasters</b>: bands are found by their names (B02, VV ...). Where a file has no "
+        "<p><b>Rasters</b>: several files of one sensor are used together, one per band or one "
+        "per part of the area. Bands are found by their names (B02, VV ...). Where files have no "
         "names, give them by number in the advanced parameters.</p>"
+        "<p><b>What the data leave open</b>, such as the offset of Sentinel-2, is asked for: the "
+        "run stops and names the advanced parameter that decides. 'Inspect Sentinel-1 and "
+        "Sentinel-2' shows beforehand what is understood.</p>"
         "<p><b>Model folder</b>: a folder with config.json and model.safetensors.</p>"
         "<p><b>Extent and polygons</b>: a tile is classified when its centre lies inside.</p>"
         "<p><b>Stride</b>: smaller than the tile size makes tiles overlap.</p>"

@@ -1,4 +1,4 @@
-"""Parameters of ``multimodal:classify``: their names are an interface and never change."""
+"""Parameters of our algorithms: their names are an interface and never change."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from qgis.core import (
     QgsProcessingParameterFile,
     QgsProcessingParameterMultipleLayers,
     QgsProcessingParameterNumber,
+    QgsProcessingParameterRasterLayer,
     QgsProcessingParameterString,
 )
 
 from .. import settings
 from ..about import tr
 from ..core.contract.job import PRECISIONS
+from ..core.contract.scene_options import AUTO, DEFAULT_MAX_DAYS, S1_UNITS
 
 S2 = "S2"
 S1 = "S1"
@@ -40,30 +42,56 @@ DEVICE = "DEVICE"
 BATCH_SIZE = "BATCH_SIZE"
 PRECISION = "PRECISION"
 MIN_VALID = "MIN_VALID"
+S2_OFFSET = "S2_OFFSET"
+S1_UNIT = "S1_UNIT"
+MASK = "MASK"
+MASK_CLASSES = "MASK_CLASSES"
+MAX_CLOUD = "MAX_CLOUD"
+FILL_MISSING = "FILL_MISSING"
+MAX_DAYS = "MAX_DAYS"
+ANY_PIXEL_SIZE = "ANY_PIXEL_SIZE"
 JOURNAL = "JOURNAL"
 OVERWRITE = "OVERWRITE"
 OUTPUT = "OUTPUT"
 CLASSIFIED = "CLASSIFIED"
 SKIPPED = "SKIPPED"
 STATE = "STATE"
+REPORT = "REPORT"
+TILES = "TILES"
+TILES_VALID = "TILES_VALID"
+OVERLAP = "OVERLAP"
 
+OFFSETS = (AUTO, "0", "-1000")
 DEVICES = ("auto", "cuda", "mps", "cpu")
 PATH_SEPARATOR = ";"
 
 
 def definitions() -> Iterator[QgsProcessingParameterDefinition]:
-    """Yield the parameters in the order of the dialog."""
+    """Yield the parameters of ``classify`` in the order of the dialog."""
+    yield from inspect_definitions()
+    yield from _advanced(_journal())
+    yield QgsProcessingParameterFeatureSink(
+        OUTPUT, tr("Classified tiles"), QgsProcessing.SourceType.TypeVectorPolygon
+    )
+
+
+def inspect_definitions() -> Iterator[QgsProcessingParameterDefinition]:
+    """Yield the parameters of ``inspect``: all that decides what would be computed."""
     yield from _inputs()
     yield from _area()
     yield _choice(DEVICE, tr("Device"), DEVICES)
     yield _number(BATCH_SIZE, tr("Batch size (0: automatic)"), minValue=0, defaultValue=0)
-    for definition in _rarely_needed():
+    for group in (_paths_and_bands(), _decisions(), _rarely_needed()):
+        yield from _advanced(group)
+
+
+def _advanced(
+    definitions: Iterator[QgsProcessingParameterDefinition],
+) -> Iterator[QgsProcessingParameterDefinition]:
+    for definition in definitions:
         flag = QgsProcessingParameterDefinition.Flag.FlagAdvanced
         definition.setFlags(definition.flags() | flag)
         yield definition
-    yield QgsProcessingParameterFeatureSink(
-        OUTPUT, tr("Classified tiles"), QgsProcessing.SourceType.TypeVectorPolygon
-    )
 
 
 def outputs() -> Iterator[QgsProcessingOutputDefinition]:
@@ -72,6 +100,14 @@ def outputs() -> Iterator[QgsProcessingOutputDefinition]:
     yield QgsProcessingOutputNumber(SKIPPED, tr("Tiles skipped"))
     yield QgsProcessingOutputFile(JOURNAL, tr("Journal"))
     yield QgsProcessingOutputString(STATE, tr("State: complete or partial"))
+
+
+def inspect_outputs() -> Iterator[QgsProcessingOutputDefinition]:
+    """Yield what an inspection tells."""
+    yield QgsProcessingOutputString(REPORT, tr("Report (JSON)"))
+    yield QgsProcessingOutputNumber(TILES, tr("Tiles"))
+    yield QgsProcessingOutputNumber(TILES_VALID, tr("Tiles with enough valid pixels"))
+    yield QgsProcessingOutputNumber(OVERLAP, tr("Share of Sentinel-2 covered by Sentinel-1"))
 
 
 def _inputs() -> Iterator[QgsProcessingParameterDefinition]:
@@ -99,7 +135,7 @@ def _area() -> Iterator[QgsProcessingParameterDefinition]:
     yield _number(STRIDE, tr("Stride in pixels (empty: the tile size)"), minValue=1, optional=True)
 
 
-def _rarely_needed() -> Iterator[QgsProcessingParameterDefinition]:
+def _paths_and_bands() -> Iterator[QgsProcessingParameterDefinition]:
     for name, sensor in ((S2_PATH, "Sentinel-2"), (S1_PATH, "Sentinel-1")):
         label = tr("{} folder, archive or file (several: separated by ';')").format(sensor)
         kind = QgsProcessingParameterFile.Behavior.File
@@ -108,17 +144,33 @@ def _rarely_needed() -> Iterator[QgsProcessingParameterDefinition]:
         (S2_BANDS, "Sentinel-2", "B02=1,B03=2"),
         (S1_BANDS, "Sentinel-1", "VV=1,VH=2"),
     ):
-        label = tr("{} bands by number, where names are missing ({})").format(sensor, example)
-        yield QgsProcessingParameterString(name, label, optional=True)
-    yield _choice(PRECISION, tr("Precision"), PRECISIONS)
-    yield QgsProcessingParameterNumber(
-        MIN_VALID,
-        tr("Skip tiles with a smaller share of valid pixels"),
-        QgsProcessingParameterNumber.Type.Double,
-        defaultValue=0.75,
-        minValue=0.0,
-        maxValue=1.0,
+        label = tr("{} bands by number, in every raster, where names are missing ({})")
+        yield QgsProcessingParameterString(name, label.format(sensor, example), optional=True)
+
+
+def _decisions() -> Iterator[QgsProcessingParameterDefinition]:
+    yield _choice(S2_OFFSET, tr("Sentinel-2 offset to add (auto: from metadata)"), OFFSETS)
+    yield _choice(S1_UNIT, tr("Sentinel-1 unit (auto: from the data)"), S1_UNITS)
+    yield QgsProcessingParameterRasterLayer(MASK, tr("Cloud mask"), optional=True)
+    label = tr("Classes of the cloud mask to reject (3,8,9,10; empty: the usual ones)")
+    yield QgsProcessingParameterString(MASK_CLASSES, label, optional=True)
+    yield _share(MAX_CLOUD, tr("Skip tiles with a larger share of cloud (1: none)"), 1.0)
+    yield QgsProcessingParameterBoolean(
+        FILL_MISSING, tr("Fill missing channels with their training mean"), defaultValue=False
     )
+    label = tr("Warn when Sentinel-1 and Sentinel-2 are more days apart than")
+    yield _number(MAX_DAYS, label, minValue=0, defaultValue=DEFAULT_MAX_DAYS)
+    yield QgsProcessingParameterBoolean(
+        ANY_PIXEL_SIZE, tr("Take Sentinel-2 of any pixel size"), defaultValue=False
+    )
+
+
+def _rarely_needed() -> Iterator[QgsProcessingParameterDefinition]:
+    yield _choice(PRECISION, tr("Precision"), PRECISIONS)
+    yield _share(MIN_VALID, tr("Skip tiles with a smaller share of valid pixels"), 0.75)
+
+
+def _journal() -> Iterator[QgsProcessingParameterDefinition]:
     # No file destination: QGIS would show it among the results, as "[Skip output]".
     yield QgsProcessingParameterFile(
         JOURNAL,
@@ -129,6 +181,13 @@ def _rarely_needed() -> Iterator[QgsProcessingParameterDefinition]:
     )
     yield QgsProcessingParameterBoolean(
         OVERWRITE, tr("Start over, do not go on with the journal"), defaultValue=False
+    )
+
+
+def _share(name: str, label: str, default: float) -> QgsProcessingParameterNumber:
+    kind = QgsProcessingParameterNumber.Type.Double
+    return QgsProcessingParameterNumber(
+        name, label, kind, defaultValue=default, minValue=0.0, maxValue=1.0
     )
 
 

@@ -7,6 +7,7 @@ from qgis.PyQt.QtGui import QIcon
 
 from ..about import display_name, icon
 from .classify_algorithm import ClassifyAlgorithm
+from .inspect_algorithm import InspectAlgorithm
 
 
 class MultimodalProvider(QgsProcessingProvider):
@@ -27,3 +28,4 @@ class MultimodalProvider(QgsProcessingProvider):
     def loadAlgorithms(self) -> None:
         """Add the algorithms; called by QGIS."""
         self.addAlgorithm(ClassifyAlgorithm())
+        self.addAlgorithm(InspectAlgorithm())

@@ -22,9 +22,11 @@ from ..about import tr
 from ..bands import band_map
 from ..core.contract.errors import JobError, SourceError
 from ..core.contract.job import PRECISIONS, ClassifyJob, RasterSource
+from ..core.contract.scene_options import S1_UNITS
 from ..layers import crs_of_path, extent_wkt, path_source, polygons_wkt, raster_source
 from . import parameters as names
 from .destination import Place, check_sink, sink_place
+from .options import read_options
 
 # The job cannot be without an output; which one is known when the rest is.
 _LATER = "later.gpkg"
@@ -42,10 +44,27 @@ class JobReader:
 
     def checked(self) -> ClassifyJob:
         """Return the job without area and journal, after all checks that cost nothing."""
+        job = self.scene()
+        overwrite = self._algorithm.parameterAsBool(self._values, names.OVERWRITE, self._context)
+        check_sink(sink_place(self._values.get(names.OUTPUT)), self._inputs(job))
+        return replace(job, overwrite=overwrite)
+
+    def complete(self) -> ClassifyJob:
+        """Return the whole job: with the area, and the journal as its output."""
+        job = self.in_area(self.checked())
+        given = self._given_journal()
+        return replace(job, output=given or str(journals.journal_path(job)))
+
+    def in_area(self, job: ClassifyJob) -> ClassifyJob:
+        """Return the job with extent and polygons, which may take time to read."""
+        return replace(job, extent_wkt=self._extent(job), aoi_wkt=self._aoi(job))
+
+    def scene(self) -> ClassifyJob:
+        """Return what an inspection needs, without the area."""
         self._check_values()
         algorithm, values, context = self._algorithm, self._values, self._context
         stride = values.get(names.STRIDE)
-        job = ClassifyJob(
+        return ClassifyJob(
             s2=self._sources(names.S2, names.S2_PATH, names.S2_BANDS, "Sentinel-2"),
             s1=self._sources(names.S1, names.S1_PATH, names.S1_BANDS, "Sentinel-1"),
             model=os.path.abspath(self.model_folder()),
@@ -55,24 +74,30 @@ class JobReader:
             precision=algorithm.parameterAsEnumString(values, names.PRECISION, context),
             batch_size=algorithm.parameterAsInt(values, names.BATCH_SIZE, context),
             min_valid=algorithm.parameterAsDouble(values, names.MIN_VALID, context),
-            overwrite=algorithm.parameterAsBool(values, names.OVERWRITE, context),
+            mask=self._mask(),
+            options=read_options(algorithm, values, context),
         )
-        check_sink(sink_place(values.get(names.OUTPUT)), self._inputs(job))
-        return job
 
-    def complete(self) -> ClassifyJob:
-        """Return the whole job: with the area, and the journal as its output."""
-        job = self.checked()
-        job = replace(job, extent_wkt=self._extent(job), aoi_wkt=self._aoi(job))
-        given = self._given_journal()
-        return replace(job, output=given or str(journals.journal_path(job)))
+    def _mask(self) -> RasterSource | None:
+        if not self._values.get(names.MASK):
+            return None
+        layer = self._algorithm.parameterAsRasterLayer(self._values, names.MASK, self._context)
+        if layer is None:
+            raise SourceError(
+                tr("{}: the cloud mask cannot be opened, check its path.").format(
+                    self._label(names.MASK)
+                )
+            )
+        return raster_source(layer)
 
     def _check_values(self) -> None:
         """Say what is valid, before QGIS says that something is not."""
         for name, valid in _valid_values().items():
             value = self._values.get(name)
             definition = self._algorithm.parameterDefinition(name)
-            if value is None or definition.checkValueIsAcceptable(value, self._context):
+            if value is None or definition is None:
+                continue  # Not every algorithm of ours has all of them.
+            if definition.checkValueIsAcceptable(value, self._context):
                 continue
             raise JobError(
                 tr("{}: '{}' is not valid. Give {}.").format(self._label(name), value, valid)
@@ -112,12 +137,6 @@ class JobReader:
             raise JobError(
                 tr("No {} raster was given: choose layers at {}, or under Advanced a {}.").format(
                     sensor, self._label(layers_name), self._label(paths_name)
-                )
-            )
-        if bands and len(layers) + len(paths) > 1:
-            raise JobError(
-                tr("{} speaks of one raster, but several {} rasters were given.").format(
-                    self._label(bands_name), sensor
                 )
             )
         return tuple(raster_source(layer, bands) for layer in layers) + tuple(
@@ -184,7 +203,7 @@ class JobReader:
         return os.path.abspath(path) if path else ""
 
     def _inputs(self, job: ClassifyJob) -> Iterator[Place]:
-        for source in (*job.s2, *job.s1):
+        for source in job.sources:
             yield Place(Path(source.path), source.path.rpartition(":")[2])
         journal = self._given_journal()
         if journal:
@@ -203,6 +222,10 @@ def _valid_values() -> dict[str, str]:
         names.PRECISION: one_of.format(", ".join(PRECISIONS)),
         names.BATCH_SIZE: tr("a whole number of tiles, or 0 for automatic"),
         names.STRIDE: tr("a whole number of pixels from 1 on, or nothing for the tile size"),
+        names.S2_OFFSET: one_of.format(", ".join(names.OFFSETS)),
+        names.S1_UNIT: one_of.format(", ".join(S1_UNITS)),
+        names.MAX_CLOUD: tr("a share from 0 to 1, as in 0.3"),
+        names.MAX_DAYS: tr("a whole number of days"),
         names.MIN_VALID: tr("a share from 0 to 1, as in 0.75"),
         names.EXTENT: tr("xmin,xmax,ymin,ymax [EPSG:code], or a layer"),
         names.JOURNAL: tr("the name of a GeoPackage (.gpkg)"),

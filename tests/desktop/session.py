@@ -82,11 +82,38 @@ def open_dock():
     return dock
 
 
+def preflight(dock, seen: dict) -> None:
+    """What is understood, by itself; with the tile grid, the bands and the corrections."""
+    panel = dock.preflight.panel
+    wait_for(lambda: panel.report is not None, "what is understood")
+    panel.show_grid.setChecked(True)
+    seen["understood"] = panel.headline.text()
+    seen["facts"] = dict(panel.facts.rows)
+    show_from_top(dock, panel)
+    picture("preflight")
+    panel.bands.setCollapsed(False)
+    panel.controls.setCollapsed(False)
+    settle()
+    show_from_top(dock, panel.bands)
+    picture("preflight_unfolded")
+    panel.bands.setCollapsed(True)
+    panel.controls.setCollapsed(True)
+    settle()
+
+
+def show_from_top(dock, part) -> None:
+    """Scroll the dock until this part stands at its top."""
+    scroll = dock.findChild(QScrollArea, "multimodal_scroll")
+    scroll.verticalScrollBar().setValue(part.mapTo(scroll.widget(), part.rect().topLeft()).y())
+    settle()
+
+
 def cancelled_run(dock, seen: dict) -> None:
     """Many overlapping tiles, stopped in the middle."""
     dock.advanced.stride.setValue(4)
     press(dock.run_button)
-    wait_for(lambda: dock.panel.bar.value() > 20, "tiles")
+    # Not by the bar: it begins where the run of before was cancelled.
+    wait_for(lambda: rows_of("running") > 0, "tiles")
     settle(1.5)
     picture("running")
     seen["tasks_while_running"] = task_names()
@@ -270,6 +297,11 @@ def press(button: QPushButton) -> None:
     QTest.mouseClick(button, Qt.MouseButton.LeftButton)
 
 
+def rows_of(part: str) -> int:
+    layers = QgsProject.instance().mapLayers().values()
+    return sum(layer.featureCount() for layer in layers if part in layer.name())
+
+
 def result_layer(part: str):
     found = [layer for layer in QgsProject.instance().mapLayers().values() if part in layer.name()]
     if not found:
@@ -289,6 +321,7 @@ def session() -> dict:
     settle()
     picture("dock")
     seen["dock_width"] = dock.width()
+    preflight(dock, seen)
     all_areas(dock, seen)
     small_screen(dock, seen)
     cancelled_run(dock, seen)

@@ -86,6 +86,8 @@ def check(seen: dict) -> None:
     assert seen["guessed"] == ["Sentinel-2", "Sentinel-1 VV VH"]
     assert seen["dock_width"] <= 420
     assert not seen["cut_off"]
+    assert "8 tiles" in seen["understood"]
+    assert "EPSG:32633" in seen["facts"]["Grid"]
     assert not seen["notes_cut_off"]
     (task,) = seen["tasks_while_running"]
     assert "tiles/s" in task
@@ -106,6 +108,8 @@ def check(seen: dict) -> None:
     assert "is not a model folder" in seen["error"]
     for name in (
         "dock",
+        "preflight",
+        "preflight_unfolded",
         "running",
         "cancelled",
         "finished",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -20,6 +21,42 @@ PLUGIN_PARENT = ROOT / "build" / "plugin"
 SCENES = ROOT / "sample_data" / "scenes"
 WORKER_PYTHON = ROOT / ".venv" / "bin" / "python"
 HELD = "33UUP_37-38_87-90"
+
+
+def _bands(path: str, names: str) -> dict:
+    return {
+        name: {"path": path, "band": number, "pixel_size_m": 10.0, "found_by": "description"}
+        for number, name in enumerate(names.split(), 1)
+    }
+
+
+# What the worker tells of the held scene when it knows everything.
+REPORT = {
+    "s2": {
+        "bands": _bands("/data/s2.tif", "B01 B02 B03 B04 B05 B06 B07 B08 B8A B09 B11 B12"),
+        "missing": [], "filled": [], "crs": "EPSG:32633", "dates": ["2017-06-13T10:10:31"],
+        "level": "L2A", "offset": 0.0, "scale": 0.0001,
+        "evidence": "processing baseline 02.05 in the file name",
+    },
+    "s1": {
+        "bands": _bands("/data/s1.tif", "VV VH"), "missing": [], "crs": "EPSG:32633",
+        "dates": ["2017-06-12"], "unit": "db", "calibration": "gamma0",
+        "evidence": "medians VV -9.9, VH -15.8",
+    },
+    "mask": None,
+    "grid": {
+        "crs": "EPSG:32633", "crs_wkt": "EPSG:32633",
+        "transform": [10.0, 0.0, 344400.0, 0.0, -10.0, 5295600.0],
+        "width": 240, "height": 480, "tiles": 8, "tiles_valid": 7, "tile_size": 120,
+        "stride": 120, "columns": 2, "rows": 4,
+    },
+    "overlap": 1.0, "selected": 8, "expected_skipped": 1,
+    "estimate": {"seconds": 3.2, "output_bytes": 130_000},
+    "warnings": [
+        {"code": "level", "message": "Sentinel-2 is L1C; the model was trained on L2A."},
+        {"code": "days", "message": "Sentinel-1 and Sentinel-2 are 12 days apart."},
+    ],
+}  # fmt: skip
 
 
 def _build_plugin() -> ModuleType:
@@ -144,20 +181,63 @@ def assert_same_tiles(cli_tiles: dict[int, tuple], probability_names: list[str])
 @pytest.fixture
 def fake_worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """Put a misbehaving worker in the place of the real one: ``fake_worker("crash")``."""
-    from mm_qgis_plugin import task, worker
-    from mm_qgis_plugin.processing import classify_algorithm
-
     script = ROOT / "tests" / "fake_workers" / "misbehave.py"
+    with fake_session(monkeypatch) as install:
+        yield lambda mode: install([sys.executable, str(script), mode])
+
+
+@contextmanager
+def fake_session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[list[str]], None]]:
+    """Yield what puts a command in the place of the worker."""
+    from mm_qgis_plugin import task, worker
+    from mm_qgis_plugin.processing import classify_algorithm, inspect_algorithm
+
     session = worker.SessionWorker()
 
-    def install(mode: str) -> None:
-        command = [sys.executable, str(script), mode]
+    def install(command: list[str]) -> None:
         monkeypatch.setattr(worker, "worker_command", lambda python, main: command)
-        for module in (task, classify_algorithm):
+        for module in (task, classify_algorithm, inspect_algorithm):
             monkeypatch.setattr(module, "session_worker", lambda: session)
 
     yield install
     session.close()
+
+
+class InspectingWorker:
+    """A worker that answers inspections as it is told; see tests/fake_workers/inspecting.py."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "script.json"
+        self._orders = folder / "orders.jsonl"
+        self.full = REPORT
+        self.answer(report=REPORT)
+
+    def answer(self, **script: object) -> None:
+        """Say what the next answer is."""
+        text = json.dumps({"orders": str(self._orders), **script})
+        # In one step: the worker may be reading.
+        new = self.path.with_suffix(".new")
+        new.write_text(text, encoding="utf-8")
+        new.replace(self.path)
+
+    @property
+    def orders(self) -> list[dict]:
+        """Return the jobs that came, in order."""
+        if not self._orders.exists():
+            return []
+        return [json.loads(line) for line in self._orders.read_text("utf-8").splitlines()]
+
+
+@pytest.fixture
+def inspecting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[InspectingWorker]:
+    """Put a worker that answers as told in the place of the real one."""
+    folder = tmp_path / "inspecting"
+    folder.mkdir()
+    told = InspectingWorker(folder)
+    script = ROOT / "tests" / "fake_workers" / "inspecting.py"
+    with fake_session(monkeypatch) as install:
+        install([sys.executable, str(script), str(told.path)])
+        yield told
 
 
 def spin_until(condition: Callable[[], object], seconds: float = 120.0) -> None:

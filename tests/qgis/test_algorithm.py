@@ -555,6 +555,8 @@ def test_help_and_parameters_are_complete(provider) -> None:
     assert names >= {
         "S2", "S1", "S2_PATH", "S1_PATH", "MODEL", "EXTENT", "AOI", "STRIDE", "DEVICE",
         "BATCH_SIZE", "OUTPUT", "JOURNAL", "PRECISION", "MIN_VALID", "S2_BANDS", "S1_BANDS",
+        "S2_OFFSET", "S1_UNIT", "MASK", "MASK_CLASSES", "MAX_CLOUD", "FILL_MISSING", "MAX_DAYS",
+        "ANY_PIXEL_SIZE",
     }  # fmt: skip
     outputs = {output.name() for output in algorithm.outputDefinitions()}
     assert outputs >= {"OUTPUT", "CLASSIFIED", "SKIPPED", "JOURNAL"}

@@ -423,7 +423,7 @@ def test_replacement_is_offered_for_one_file_alone(
     ("change"),
     [
         lambda dock: dock.advanced.stride.setValue(60),
-        lambda dock: dock.advanced.bands["s2"].setText("B02=1"),
+        lambda dock: dock.preflight.controls.bands["s2"].setText("B02=1"),
         lambda dock: dock.rasters.combos["s1"].setLayer(None),
         lambda dock: dock.area.mode.setCurrentIndex(2),
     ],
@@ -665,7 +665,7 @@ def test_result_gets_map_tips(dock: ClassifyDock, qgis_iface, finish) -> None:
 
 
 def test_band_map_wins_over_names(dock: ClassifyDock, finish) -> None:
-    dock.advanced.bands["s1"].setText("VV=9")
+    dock.preflight.controls.bands["s1"].setText("VV=9")
     dock.run_button.click()
     finish(dock)
     assert "The band map says that VV is band 9" in say(dock)
@@ -799,7 +799,10 @@ def test_map_without_a_crs_is_a_matter_of_the_project(
     [
         (lambda d, folder: d.model.folder.setFilePath(str(folder)), "is not a model folder"),
         (lambda d, folder: d.rasters.combos["s1"].setLayer(None), "No Sentinel-1 layer was chosen"),
-        (lambda d, folder: d.advanced.bands["s2"].setText("B02:1"), "write channel=band number"),
+        (
+            lambda d, folder: d.preflight.controls.bands["s2"].setText("B02:1"),
+            "write channel=band number",
+        ),
         (lambda d, folder: d.output.setFilePath("/nowhere/out.gpkg"), "does not exist: make it"),
         (lambda d, folder: d.output.setFilePath(str(folder / "out.tif")), "must be a GeoPackage"),
         (one_raster_twice, "The same layer 'optical' was chosen for Sentinel-2 and for"),

@@ -1,0 +1,83 @@
+"""Which band of which file each channel is, and what said so; folded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePath
+
+from qgis.gui import QgsCollapsibleGroupBox
+from qgis.PyQt.QtCore import Qt
+from qgis.PyQt.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+)
+
+from ..about import tr
+from ..report import BandFact
+from ..report_text import pixel_size_text
+from .widgets import SLIM
+
+_MOST_ROWS_IN_VIEW = 8
+_FILE_WIDTH = 150
+_FOUND_BY, _FILE = 3, 4
+
+
+class BandTable(QgsCollapsibleGroupBox):
+    """Hidden while no band is known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = QTableWidget(0, 5)
+        self.table.setObjectName("multimodal_band_table")
+        self.table.setHorizontalHeaderLabels(
+            [tr("Channel"), tr("Band"), tr("Pixel"), tr("Found by"), tr("File")]
+        )
+        self.table.verticalHeader().setVisible(False)
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
+        self.table.setMinimumWidth(1)
+        header = self.table.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        # The rest of the width, and in a narrow dock enough to be read after scrolling.
+        header.setSectionResizeMode(_FILE, QHeaderView.ResizeMode.Interactive)
+        header.setStretchLastSection(True)
+        self.table.setColumnWidth(_FILE, _FILE_WIDTH)
+        self.table.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self.table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.table.setWordWrap(False)
+        self.table.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 6)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(*SLIM)
+        layout.addWidget(self.table)
+        self.setSaveCollapsedState(False)
+        self.setCollapsed(True)
+        self.setVisible(False)
+
+    def show_all(self, bands: Sequence[BandFact]) -> None:
+        """Show these bands, and no others."""
+        self.setTitle(tr("Bands ({})").format(len(bands)))
+        self.table.setRowCount(len(bands))
+        for row, band in enumerate(bands):
+            for column, text in enumerate(_cells(band)):
+                item = QTableWidgetItem(text)
+                item.setToolTip(band.path if column == _FILE else text)
+                self.table.setItem(row, column, item)
+        self.table.setColumnHidden(_FOUND_BY, not any(band.found_by for band in bands))
+        self._fit(len(bands))
+        self.setVisible(bool(bands))
+
+    def _fit(self, count: int) -> None:
+        rows = min(count, _MOST_ROWS_IN_VIEW)
+        height = self.table.verticalHeader().defaultSectionSize() * rows
+        head = self.table.horizontalHeader().sizeHint().height()
+        bar = self.table.horizontalScrollBar().sizeHint().height()
+        self.table.setFixedHeight(height + head + bar + 2 * self.table.frameWidth())
+
+
+def _cells(band: BandFact) -> tuple[str, str, str, str, str]:
+    number = "" if band.band is None else str(band.band)
+    size = pixel_size_text(band.pixel_size_m)
+    return band.channel, number, size, band.found_by, PurePath(band.path).name

@@ -1,0 +1,163 @@
+"""``multimodal:inspect``, and the decisions about a scene as parameters of both algorithms."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from qgis.core import QgsProcessingException, QgsProcessingFeedback
+
+OFFSET = {
+    "decision": "s2_offset", "choices": [0, -1000],
+    "message": "Nothing says whether the values carry an offset.",
+}  # fmt: skip
+
+
+class Said(QgsProcessingFeedback):
+    """Keeps every line."""
+
+    def __init__(self) -> None:
+        super().__init__(False)
+        self.lines: list[str] = []
+
+    def pushInfo(self, info: str) -> None:
+        self.lines.append(info)
+
+    def pushWarning(self, warning: str) -> None:
+        self.lines.append(f"WARNING {warning}")
+
+
+@pytest.fixture
+def parameters(provider, s2_path: str, s1_path: str, model_folder: str) -> dict:
+    return {"S2": [s2_path], "S1": [s1_path], "MODEL": model_folder, "DEVICE": "cpu"}
+
+
+def inspect(parameters: dict, feedback: QgsProcessingFeedback | None = None, **changes) -> dict:
+    import processing
+
+    return processing.run("multimodal:inspect", {**parameters, **changes}, feedback=feedback)
+
+
+def test_the_real_worker_is_asked_and_answers(parameters: dict) -> None:
+    feedback = Said()
+    result = inspect(parameters, feedback)
+    report = json.loads(result["REPORT"])
+    assert result["TILES"] == report["grid"]["tiles"] == 8
+    assert result["OVERLAP"] == pytest.approx(1.0)
+    log = "\n".join(feedback.lines)
+    assert "EPSG:32633" in log
+    assert "VV: band 1 of 33UUP" in log
+    assert "Read as dB" in log
+
+
+def test_the_whole_report_is_told_in_words(parameters: dict, inspecting) -> None:
+    feedback = Said()
+    result = inspect(parameters, feedback)
+    assert (result["TILES"], result["TILES_VALID"], result["OVERLAP"]) == (8, 7, 1.0)
+    log = "\n".join(feedback.lines)
+    for words in (
+        "2017-06-13, L2A, 12 bands of 10 m, EPSG:32633",
+        "Reflectance x 10000, no offset: processing baseline 02.05",
+        "Read as dB, gamma0: medians",
+        "2 columns x 4 rows",
+        "100 % of Sentinel-2 is covered",
+        "8 tiles, about 1 of them to be skipped. It takes about 3 s. The result has about 130 kB.",
+    ):
+        assert words in log
+    warnings = [line for line in feedback.lines if line.startswith("WARNING")]
+    assert [("L1C" in line, "12 days" in line) for line in warnings] == [
+        (True, False),
+        (False, True),
+    ]
+
+
+@pytest.mark.parametrize("report", [{}, {"s2": None, "grid": {"transform": "?"}, "overlap": "x"}])
+def test_an_answer_that_lacks_everything_is_no_crash(
+    parameters: dict, inspecting, report: dict
+) -> None:
+    inspecting.answer(report=report)
+    result = inspect(parameters)
+    assert json.loads(result["REPORT"]) == report
+    assert result["TILES"] is None
+
+
+def test_options_and_mask_reach_the_worker(parameters: dict, inspecting, s2_path: str) -> None:
+    inspect(
+        parameters, S2_OFFSET="-1000", S1_UNIT="db*100", MASK=s2_path, MASK_CLASSES="3, 8,9",
+        MAX_CLOUD=0.25, FILL_MISSING=True, MAX_DAYS=3, ANY_PIXEL_SIZE=True,
+    )  # fmt: skip
+    (order,) = inspecting.orders
+    assert order["options"] == {
+        "s2_offset": -1000.0, "s1_unit": "db*100", "mask_classes": [3, 8, 9], "max_cloud": 0.25,
+        "fill_missing": True, "max_days": 3, "any_pixel_size": True,
+    }  # fmt: skip
+    assert order["mask"]["path"] == s2_path
+
+
+def test_defaults_decide_nothing(parameters: dict, inspecting) -> None:
+    inspect(parameters)
+    (order,) = inspecting.orders
+    assert order["options"] == {
+        "s2_offset": None, "s1_unit": "auto", "mask_classes": [], "max_cloud": 1.0,
+        "fill_missing": False, "max_days": 10, "any_pixel_size": False,
+    }  # fmt: skip
+    assert order["mask"] is None
+
+
+def test_a_number_does_for_the_offset(parameters: dict, inspecting) -> None:
+    for offset in (-1000, 0):
+        inspect(parameters, S2_OFFSET=offset)
+    assert [order["options"]["s2_offset"] for order in inspecting.orders] == [-1000.0, 0.0]
+
+
+def test_band_maps_hold_for_every_raster_of_a_mosaic(
+    parameters: dict, inspecting, s1_path: str
+) -> None:
+    inspect(parameters, S1=[s1_path, s1_path], S1_PATH=s1_path, S1_BANDS="VV=1,VH=2")
+    (order,) = inspecting.orders
+    assert [source["bands"] for source in order["s1"]] == [{"VV": 1, "VH": 2}] * 3
+
+
+@pytest.mark.parametrize("algorithm", ["inspect", "classify"])
+def test_an_open_decision_names_its_parameter(
+    parameters: dict, inspecting, tmp_path: Path, algorithm: str
+) -> None:
+    import processing
+
+    inspecting.answer(decision=OFFSET, report={})
+    values = {**parameters, "OUTPUT": str(tmp_path / "x.gpkg")}
+    with pytest.raises(QgsProcessingException, match="carry an offset") as caught:
+        processing.run(f"multimodal:{algorithm}", values)
+    assert "Set the advanced parameter S2_OFFSET to one of: 0, -1000." in str(caught.value)
+    assert not (tmp_path / "x.gpkg").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"MASK_CLASSES": "clouds"}, "not like 3,8,9,10"),
+        ({"MASK": "/nowhere/mask.tif"}, "MASK.*cloud mask cannot be opened"),
+        ({"S2_BANDS": "B99=1"}, "unknown channels: B99"),
+        ({"S2_OFFSET": "-77"}, "S2_OFFSET"),
+        ({"MAX_CLOUD": 3}, "MAX_CLOUD.*from 0 to 1"),
+        ({"S2": None}, "No Sentinel-2 raster was given"),
+    ],
+)
+def test_bad_values_are_refused_in_words(
+    parameters: dict, inspecting, change: dict, words: str
+) -> None:
+    with pytest.raises(QgsProcessingException, match=words):
+        inspect(parameters, **change)
+    assert not inspecting.orders
+
+
+def test_the_algorithm_is_complete(provider) -> None:
+    algorithm = provider.algorithm("inspect")
+    assert algorithm.id() == "multimodal:inspect"
+    names = {definition.name() for definition in algorithm.parameterDefinitions()}
+    classify = {item.name() for item in provider.algorithm("classify").parameterDefinitions()}
+    assert names == classify - {"OUTPUT", "JOURNAL", "OVERWRITE"}
+    outputs = {output.name() for output in algorithm.outputDefinitions()}
+    assert outputs == {"REPORT", "TILES", "TILES_VALID", "OVERLAP"}
+    assert "Nothing is computed" in algorithm.shortHelpString()

@@ -1,0 +1,513 @@
+"""The pre-flight panel: what is understood, what must be decided, what can be corrected."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+from qgis.core import QgsCoordinateReferenceSystem, QgsProject, QgsRasterLayer, QgsRectangle
+from qgis.PyQt.QtCore import QEvent, Qt
+from qgis.PyQt.QtWidgets import QApplication
+
+from mm_qgis_plugin import band_memory
+from mm_qgis_plugin.core.contract.errors import (
+    DecisionError,
+    MissingChannelsError,
+    SourceError,
+)
+from mm_qgis_plugin.gui.dock import ClassifyDock
+from mm_qgis_plugin.gui.picks import Pick
+from mm_qgis_plugin.gui.rasters_dialog import RastersDialog
+from mm_qgis_plugin.report import read_report
+from mm_qgis_plugin.report_text import lines
+
+OFFSET = {
+    "decision": "s2_offset", "choices": [0, -1000],
+    "message": "Nothing says whether the values of Sentinel-2 carry an offset.",
+}  # fmt: skip
+
+
+@pytest.fixture
+def project(qgis_new_project, s2_path: str, s1_path: str) -> QgsProject:
+    rasters = [QgsRasterLayer(s1_path, "radar"), QgsRasterLayer(s2_path, "optical")]
+    QgsProject.instance().addMapLayers(rasters)
+    return QgsProject.instance()
+
+
+@pytest.fixture
+def dock(project: QgsProject, qgis_iface, model_folder: str, inspecting) -> Iterator[ClassifyDock]:
+    qgis_iface.messageBar().clear_messages()
+    made = ClassifyDock(qgis_iface)
+    made.model.folder.setFilePath(model_folder)
+    made.device.setCurrentIndex(made.device.findData("cpu"))
+    yield made
+    made.shut_down()
+    made.deleteLater()
+
+
+@pytest.fixture
+def known(dock: ClassifyDock, spin_until) -> ClassifyDock:
+    """A dock in view whose scene was looked at by itself."""
+    dock.show()
+    spin_until(lambda: dock.preflight.panel.report or dock.preflight.panel.problem, 20)
+    return dock
+
+
+def headline(dock: ClassifyDock) -> str:
+    return dock.preflight.panel.headline.text()
+
+
+def idle(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+def test_a_scene_is_looked_at_without_being_asked(known: ClassifyDock, inspecting) -> None:
+    panel = known.preflight.panel
+    assert "8 tiles, about 1 of them to be skipped." in headline(known)
+    facts = dict(panel.facts.rows)
+    assert "2017-06-13, L2A, 12 bands of 10 m, EPSG:32633" in facts["Sentinel-2"]
+    assert "no offset: processing baseline 02.05" in facts["Sentinel-2"]
+    assert "Read as dB, gamma0" in facts["Sentinel-1"]
+    assert facts["Overlap"].startswith("100 %")
+    assert panel.warnings.texts[0].startswith("Sentinel-2 is L1C"), "the most costly first"
+    assert panel.sign.kind == "warning"
+    assert panel.bands.isCollapsed()
+    assert panel.bands.table.rowCount() == 14
+    assert panel.bands.table.item(12, 0).text() == "VV"
+    assert len(inspecting.orders) == 1
+
+
+def test_a_dock_that_cannot_be_seen_asks_nothing(dock: ClassifyDock, inspecting) -> None:
+    dock.advanced.stride.setValue(60)
+    idle(1.0)
+    assert not inspecting.orders
+
+
+def test_many_changes_are_one_question(known: ClassifyDock, spin_until, inspecting) -> None:
+    for stride in (10, 20, 30):
+        known.advanced.stride.setValue(stride)
+    spin_until(lambda: len(inspecting.orders) == 2, 10)
+    idle(0.8)
+    assert [order["stride"] for order in inspecting.orders] == [None, 30]
+
+
+def test_what_changes_nothing_asks_nothing(known: ClassifyDock, inspecting) -> None:
+    known.output.setFilePath("/tmp/elsewhere.gpkg")
+    known.advanced.overwrite.setChecked(True)
+    idle(1.0)
+    assert len(inspecting.orders) == 1
+    known.preflight.panel.check_button.click()
+    idle(0.5)
+    assert len(inspecting.orders) == 2, "the button always asks"
+
+
+def test_a_stale_answer_is_dropped(known: ClassifyDock, spin_until, inspecting) -> None:
+    inspecting.answer(report={"selected": 111}, seconds=1.0)
+    known.advanced.stride.setValue(60)
+    spin_until(lambda: len(inspecting.orders) == 2, 10)
+    inspecting.answer(report={"selected": 222})
+    known.advanced.stride.setValue(30)
+    seen: list[str] = []
+    known.preflight.inspector.answered.connect(lambda report, problem: seen.append(report))
+    spin_until(lambda: seen, 10)
+    assert [report.selected for report in seen] == [222]
+    assert "222 tiles" in headline(known)
+    assert inspecting.orders[-1]["stride"] == 30
+
+
+def test_the_window_lives_while_the_worker_looks(known: ClassifyDock, inspecting) -> None:
+    inspecting.answer(report={"selected": 5}, seconds=0.7)
+    known.preflight.panel.check_button.click()
+    assert "Looking at the rasters" in headline(known)
+    longest, last = 0.0, time.monotonic()
+    while "5 tiles" not in headline(known):
+        QApplication.processEvents()
+        now = time.monotonic()
+        longest, last = max(longest, now - last), now
+        assert now - last < 10
+        time.sleep(0.005)
+    assert longest < 0.4
+
+
+@pytest.mark.parametrize("report", [{}, {"s2": 3, "warnings": [None, "x", {"message": 2}]}])
+def test_an_answer_that_lacks_everything_is_shown(
+    dock: ClassifyDock, spin_until, inspecting, report
+) -> None:
+    inspecting.answer(report=report)
+    dock.show()
+    spin_until(lambda: dock.preflight.panel.report, 20)
+    assert headline(dock) == "The rasters fit together."
+    dock.preflight.panel.show_grid.setChecked(True)
+    assert not dock.preflight.grid.is_shown
+
+
+def test_a_decision_is_asked_with_buttons_and_checked_at_once(
+    dock: ClassifyDock, spin_until, inspecting, qgis_iface
+) -> None:
+    inspecting.answer(decision=OFFSET, report=inspecting.full)
+    dock.show()
+    panel = dock.preflight.panel
+    spin_until(lambda: panel.problem, 20)
+    texts = [button.text() for button in panel.decision.buttons]
+    assert texts == ["There is no offset (0)", "Remove the offset (-1000)"]
+    assert panel.decision.question.text() == OFFSET["message"]
+    frames = panel.controls._frames
+    assert [name for name, frame in frames.items() if frame.is_marked] == ["s2_offset"]
+    assert not panel.controls.isCollapsed()
+    dock.run_button.click()
+    assert dock.active_run is None
+    assert "Not started: a decision is open" in dock.panel.message.text()
+    assert [order["type"] for order in inspecting.orders] == ["inspect"]
+    panel.decision.buttons[1].click()
+    assert panel.controls.offset.currentData() == -1000
+    spin_until(lambda: panel.report, 10)
+    assert panel.decision.isHidden()
+    assert not dock.panel.message.text(), "the reproach goes with its reason"
+    assert not any(frame.is_marked for frame in frames.values())
+    assert inspecting.orders[-1]["options"]["s2_offset"] == -1000.0
+    dock.run_button.click()
+    spin_until(lambda: dock.active_run is None, 20)
+    assert inspecting.orders[-1]["type"] == "classify"
+    assert inspecting.orders[-1]["options"]["s2_offset"] == -1000.0
+
+
+@pytest.mark.parametrize(
+    ("decision", "choices", "texts", "seen"),
+    [
+        ("s1_unit", ["power", "db"], ["Read it as linear power", "Read it as dB"],
+         lambda order: order["options"]["s1_unit"] == "power"),
+        ("mask_classes", [[3, 8, 9]], ["Reject 3,8,9"],
+         lambda order: order["options"]["mask_classes"] == [3, 8, 9]),
+        ("s1_bands", ["VV=1,VH=2", {"VV": 2, "VH": 1}], ["Use VV=1,VH=2", "Use VV=2,VH=1"],
+         lambda order: order["s1"][0]["bands"] == {"VV": 1, "VH": 2}),
+        ("fill_missing", [True], ["Fill with the training mean"],
+         lambda order: order["options"]["fill_missing"]),
+        ("any_pixel_size", [True], ["Take it all the same"],
+         lambda order: order["options"]["any_pixel_size"]),
+        ("s2_offset", [-500], ["Remove the offset (-500)"],
+         lambda order: order["options"]["s2_offset"] == -500),
+    ],
+)  # fmt: skip
+def test_every_kind_of_decision(
+    known: ClassifyDock, spin_until, inspecting, decision, choices, texts, seen
+) -> None:
+    panel = known.preflight.panel
+    panel.show_problem(DecisionError("What is it?", decision=decision, choices=choices))
+    assert [button.text() for button in panel.decision.buttons] == texts
+    assert panel.controls._frames[decision].is_marked
+    panel.decision.buttons[0].click()
+    spin_until(lambda: len(inspecting.orders) == 2, 10)
+    assert seen(inspecting.orders[-1])
+
+
+def test_cloud_classes_are_ticked(known: ClassifyDock, spin_until, inspecting) -> None:
+    panel = known.preflight.panel
+    choices = [float(value) for value in range(12)]
+    panel.show_problem(DecisionError("Cloud?", decision="mask_classes", choices=choices))
+    assert [tick.text() for tick in panel.decision.ticks][-2:] == ["10", "11"]
+    (take,) = panel.decision.buttons
+    take.click()
+    assert panel.problem is not None, "nothing was ticked"
+    for number in (8, 9):
+        panel.decision.ticks[number].click()
+    take.click()
+    spin_until(lambda: len(inspecting.orders) == 2, 10)
+    assert inspecting.orders[-1]["options"]["mask_classes"] == [8, 9]
+
+
+def test_plain_refusals_may_have_a_way_on(known: ClassifyDock, spin_until, inspecting) -> None:
+    panel = known.preflight.panel
+    missing = MissingChannelsError(
+        "No B05.", missing=["B05"], found=["B04", "VV"], decision="s2_bands"
+    )
+    panel.show_problem(missing)
+    assert (headline(known), panel.sign.kind) == ("No B05.", "error")
+    assert panel.controls._frames["s2_bands"].is_marked
+    assert panel.decision.question.isHidden()
+    assert "framed field below, or" in panel.decision.hint.text()
+    (fill,) = panel.decision.buttons
+    fill.click()
+    spin_until(lambda: len(inspecting.orders) == 2, 10)
+    assert inspecting.orders[-1]["options"]["fill_missing"]
+    panel.show_problem(SourceError("Pixels of 100 m.", decision="any_pixel_size"))
+    assert [button.text() for button in panel.decision.buttons] == ["Take it all the same"]
+    panel.show_problem(SourceError("Cannot be opened."))
+    assert panel.decision.isHidden()
+
+
+def test_usual_orders_are_offered_where_nothing_has_a_name(
+    dock: ClassifyDock, spin_until, inspecting
+) -> None:
+    details = {"missing": ["VV", "VH"], "found": ["B04"], "decision": "s1_bands"}
+    error = {"code": "missing_channels", "message": "No names.", "details": details}
+    inspecting.answer(error=error)
+    dock.show()
+    panel = dock.preflight.panel
+    spin_until(lambda: panel.problem, 20)
+    texts = [button.text() for button in panel.decision.buttons]
+    assert texts == ["The bands are VV, VH", "The bands are VH, VV"], "and nothing to fill from"
+    inspecting.answer(error={**error, "details": {**details, "found": [], "decision": "s2_bands"}})
+    panel.decision.buttons[1].click()
+    spin_until(lambda: "B01" in panel.decision.buttons[0].text(), 10)
+    assert inspecting.orders[-1]["s1"][0]["bands"] == {"VH": 1, "VV": 2}
+    assert panel.decision.buttons[0].text() == "The bands are B01, B02, B03 ... B12"
+    panel.decision.buttons[0].click()
+    spin_until(lambda: len(inspecting.orders) == 3, 10)
+    assert inspecting.orders[-1]["s2"][0]["bands"]["B8A"] == 9
+
+
+def test_a_decision_without_choices_or_of_another_version(known: ClassifyDock) -> None:
+    panel = known.preflight.panel
+    panel.show_problem(DecisionError("Which band is which?", decision="s2_bands", choices=[]))
+    assert "framed field" in panel.decision.hint.text()
+    assert not panel.decision.hint.isHidden()
+    panel.show_problem(DecisionError("New?", decision="of tomorrow", choices=["a"]))
+    panel.decision.buttons[0].click()
+    panel.show_problem(DecisionError("Nothing at all."))
+
+
+def test_a_run_that_needs_a_decision_asks_it_in_the_panel(
+    dock: ClassifyDock, spin_until, inspecting
+) -> None:
+    inspecting.answer(decision=OFFSET, report={})
+    dock.run_button.click()
+    spin_until(lambda: dock.active_run is None, 20)
+    assert OFFSET["message"] in dock.panel.message.text()
+    assert len(dock.preflight.panel.decision.buttons) == 2
+    dock.run_button.click()
+    assert "Not started" in dock.panel.message.text()
+    assert len(inspecting.orders) == 1
+
+
+def test_a_refusal_is_said_in_words(dock: ClassifyDock, spin_until, inspecting) -> None:
+    inspecting.answer(error={"code": "radiometry", "message": "Calibrate to sigma0 first."})
+    dock.show()
+    spin_until(lambda: dock.preflight.panel.problem, 20)
+    assert headline(dock) == "Calibrate to sigma0 first."
+    assert dock.preflight.panel.sign.kind == "error"
+    assert dock.preflight.panel.facts.isHidden()
+    assert not dock.preflight.panel.show_grid.isEnabled()
+
+
+def test_what_is_still_to_be_chosen_is_no_error(known: ClassifyDock, spin_until) -> None:
+    known.rasters.combos["s1"].setLayer(None)
+    spin_until(lambda: "Choose the rasters of both sensors" in headline(known), 10)
+    assert known.preflight.panel.sign.kind == "info"
+    known.preflight.controls.mask_classes.setText("clouds")
+    known.rasters.combos["s1"].setLayer(QgsProject.instance().mapLayersByName("radar")[0])
+    spin_until(lambda: "not like 3,8,9,10" in headline(known), 10)
+
+
+def test_nothing_is_asked_while_a_run_goes_on(known: ClassifyDock, spin_until, inspecting) -> None:
+    panel = known.preflight.panel
+    panel.show_grid.setChecked(True)
+    assert known.preflight.grid.is_shown
+    inspecting.answer(report={}, seconds=1.5)
+    known.run_button.click()
+    assert not known.preflight.grid.is_shown, "the result comes"
+    assert not panel.controls.isEnabled()
+    assert not panel.check_button.isEnabled()
+    known.preflight.inspector.check_again()
+    idle(1.0)
+    assert known.active_run is not None
+    spin_until(lambda: known.active_run is None, 20)
+    assert [order["type"] for order in inspecting.orders] == ["inspect", "classify"]
+    assert panel.controls.isEnabled()
+
+
+def test_options_reach_the_run_and_thresholds_are_remembered(
+    dock: ClassifyDock, spin_until, inspecting, qgis_iface
+) -> None:
+    controls = dock.preflight.controls
+    controls.offset.setCurrentIndex(controls.offset.findData(-1000.0))
+    controls.unit.setCurrentIndex(controls.unit.findData("db*100"))
+    controls.mask.setLayer(dock.rasters.layer("s2"))
+    controls.mask_classes.setText("3, 8")
+    controls.max_cloud.setValue(30)
+    controls.max_days.setValue(4)
+    controls.fill_missing.setChecked(True)
+    controls.any_pixel_size.setChecked(True)
+    dock.run_button.click()
+    spin_until(lambda: dock.active_run is None, 20)
+    (order,) = inspecting.orders
+    assert order["options"] == {
+        "s2_offset": -1000.0, "s1_unit": "db*100", "mask_classes": [3, 8], "max_cloud": 0.3,
+        "fill_missing": True, "max_days": 4, "any_pixel_size": True,
+    }  # fmt: skip
+    assert order["mask"]["path"] == dock.rasters.layer("s2").source()
+    second = ClassifyDock(qgis_iface)
+    options = second.preflight.controls.options()
+    assert (options.max_cloud, options.max_days) == (0.3, 4)
+    assert options.s2_offset is None
+    assert options.s1_unit == "auto"
+    assert not options.fill_missing
+    assert second.preflight.controls.mask_source() is None
+    second.shut_down()
+
+
+def test_a_decision_goes_with_its_rasters(dock: ClassifyDock, s2_path: str) -> None:
+    controls = dock.preflight.controls
+    controls.decide("s2_offset", -1000)
+    controls.decide("s1_unit", "power")
+    dock.rasters.choose("s2", [Pick(path=s2_path)])
+    assert controls.options().s2_offset is None, "decided about another scene"
+    assert controls.options().s1_unit == "power"
+
+
+def test_band_maps_come_back_for_rasters_of_the_same_kind(
+    dock: ClassifyDock, spin_until, inspecting, tmp_path: Path, s1_path: str
+) -> None:
+    first, second, other = (
+        copy_of(s1_path, tmp_path / name)
+        for name in ("S1_20170613.tif", "S1_20200101.tif", "ALOS_20200101.tif")
+    )
+    line, recalled = dock.preflight.controls.bands["s1"], dock.preflight.panel.recalled
+    dock.rasters.choose("s1", [Pick(layer_id=first)])
+    line.setText("VV=1,VH=2")
+    dock.run_button.click()
+    spin_until(lambda: dock.active_run is None, 20)
+    line.clear()
+    dock.rasters.choose("s1", [Pick(layer_id=second)])
+    assert line.text() == "VV=1,VH=2"
+    assert "as used before with rasters of this kind: VV=1,VH=2" in recalled.text()
+    assert not recalled.isHidden()
+    dock.rasters.choose("s1", [Pick(layer_id=other)])
+    assert line.text() == "", "what was filled in goes with its rasters"
+    assert recalled.isHidden()
+    line.setText("VV=2,VH=1")
+    dock.rasters.choose("s1", [Pick(layer_id=first)])
+    assert line.text() == "VV=2,VH=1", "what the user wrote wins"
+    assert recalled.isHidden()
+    assert band_memory.recall("s1", dock.rasters.pattern("s1")) == "VV=1,VH=2"
+
+
+def copy_of(path: str, name: Path) -> str:
+    name.write_bytes(Path(path).read_bytes())
+    layer = QgsRasterLayer(str(name), name.stem)
+    QgsProject.instance().addMapLayer(layer)
+    return layer.id()
+
+
+def test_several_rasters_of_one_sensor(
+    known: ClassifyDock, spin_until, inspecting, s1_path: str
+) -> None:
+    known.preflight.controls.bands["s1"].setText("VV=1,VH=2")
+    radar = known.rasters.picks("s1")[0]
+    known.rasters.choose("s1", [radar, Pick(path=s1_path), Pick(path=str(Path(s1_path).parent))])
+    combo = known.rasters.combos["s1"]
+    assert combo.currentText() == "3 rasters"
+    spin_until(lambda: len(inspecting.orders) > 1 and len(inspecting.orders[-1]["s1"]) == 3, 10)
+    assert [source["bands"] for source in inspecting.orders[-1]["s1"]] == [{"VV": 1, "VH": 2}] * 3
+    combo.setLayer(radar.layer())
+    assert known.rasters.picks("s1") == [radar]
+    combo.setCurrentIndex(combo.count() - 1)
+    assert len(known.rasters.picks("s1")) == 3, "they can be taken again"
+    QgsProject.instance().addMapLayer(QgsRasterLayer(s1_path, "another"))
+    assert len(known.rasters.picks("s1")) == 3
+    QgsProject.instance().removeMapLayer(radar.layer_id)
+    assert combo.currentText() == "2 rasters"
+    assert all(pick.path for pick in known.rasters.picks("s1"))
+
+
+def test_a_path_alone_is_enough(dock: ClassifyDock, tmp_path: Path, s2_path: str) -> None:
+    dock.rasters.choose("s2", [Pick(path=s2_path)])
+    assert dock.rasters.combos["s2"].currentText() == Path(s2_path).name
+    assert dock.rasters.title("s2") == Path(s2_path).name
+    dock.area.mode.setCurrentIndex(dock.area.mode.findData("layer"))
+    dock.area.layer.setLayer(QgsProject.instance().mapLayersByName("optical")[0])
+    job = dock._job()
+    assert job.s2[0].path == s2_path
+    assert job.extent_wkt is not None
+    dock.rasters.choose("s2", [Pick(path=str(tmp_path / "gone.SAFE"))])
+    dock.run_button.click()
+    assert "does not exist: check the path" in dock.panel.message.text()
+
+
+def test_the_list_of_rasters(dock: ClassifyDock, s2_path: str) -> None:
+    picks = dock.rasters.picks("s2")
+    dialog = RastersDialog("Sentinel-2", picks, dock)
+    assert [dialog.list.item(row).text() for row in range(2)] == ["optical", "radar"]
+    assert dialog.picks() == picks
+    dialog.add_paths([s2_path, s2_path, ""])
+    assert dialog.picks() == [*picks, Pick(path=s2_path)]
+    dialog.list.item(0).setCheckState(Qt.CheckState.Unchecked)
+    assert dialog.picks() == [Pick(path=s2_path)]
+    again = RastersDialog("Sentinel-2", dialog.picks(), dock)
+    assert again.list.count() == 3
+    for made in (dialog, again):
+        made.deleteLater()
+
+
+def test_the_tile_grid_follows_the_area_and_leaves_in_time(
+    known: ClassifyDock, spin_until, qgis_iface
+) -> None:
+    panel, grid = known.preflight.panel, known.preflight.grid
+    canvas = qgis_iface.mapCanvas()
+    canvas.setDestinationCrs(known.rasters.crs("s2"))
+    panel.show_grid.setChecked(True)
+    assert grid.geometry().boundingBox().width() == pytest.approx(2400)
+    known.area.mode.setCurrentIndex(known.area.mode.findData("drawn"))
+    known.area.draw.setChecked(True)
+    canvas.mapTool().extentChanged.emit(QgsRectangle(345700, 5294500, 346700, 5295500))
+    spin_until(lambda: grid.geometry().boundingBox().width() < 1300, 10)
+    known.hide()
+    assert not grid.is_shown
+    known.show()
+    panel.show_grid.setChecked(True)
+    assert grid.is_shown
+    QgsProject.instance().clear()
+    assert not grid.is_shown
+    assert not panel.show_grid.isChecked()
+
+
+def test_what_was_changed_elsewhere_is_seen_when_the_user_comes_back(
+    known: ClassifyDock, spin_until, inspecting
+) -> None:
+    known.rasters.layer("s2").setCrs(QgsCoordinateReferenceSystem("EPSG:32634"))
+    QApplication.sendEvent(known, QEvent(QEvent.Type.Enter))
+    spin_until(lambda: len(inspecting.orders) == 2, 10)
+    assert "34N" in inspecting.orders[-1]["s2"][0]["crs_wkt"]
+
+
+def test_shutting_down_while_it_looks(dock: ClassifyDock, spin_until, inspecting) -> None:
+    inspecting.answer(report={}, seconds=1.0)
+    dock.show()
+    spin_until(lambda: inspecting.orders, 20)
+    answers: list = []
+    dock.preflight.inspector.answered.connect(lambda *answer: answers.append(answer))
+    dock.preflight.shut_down()
+    idle(1.5)
+    assert not answers
+    QgsProject.instance().cleared.connect(dock.preflight.hide_grid)  # for the fixture's end
+    dock.preflight.grid._canvas.destinationCrsChanged.connect(dock.preflight.grid._draw)
+
+
+def test_reports_of_all_shapes_are_read(inspecting) -> None:
+    def broken(value: object) -> list:
+        """Return copies of the report, each with one value replaced."""
+        made = []
+
+        def walk(node: object, path: tuple) -> None:
+            if isinstance(node, dict):
+                for key in node:
+                    walk(node[key], (*path, key))
+            if path:
+                copy = deepcopy(inspecting.full)
+                target = copy
+                for key in path[:-1]:
+                    target = target[key]
+                target[path[-1]] = value
+                made.append(copy)
+
+        walk(inspecting.full, ())
+        return made
+
+    for value in (None, "text", 7, [], {}, [None], True):
+        for payload in broken(value):
+            assert lines(read_report(payload))
