@@ -137,8 +137,7 @@ def _check_pixels(parts: Sequence[Geometry], resolution: float, any_size: bool) 
 def _too_far(size: float, resolution: float, why: str) -> SourceError:
     return SourceError(
         f"The finest Sentinel-2 band has pixels of {size:.4g} m, the model works at "
-        f"{resolution:g} m: {why} raster, or insist with --any-pixel-size (in QGIS: 'Any pixel "
-        "size').",
+        f"{resolution:g} m: {why} raster, or insist (--any-pixel-size; in QGIS 'Any pixel size').",
         pixel_size_m=size,
         decision="any_pixel_size",
     )

@@ -76,8 +76,8 @@ def _check_binary(bands: Sequence[Band]) -> None:
         if len(values) > 2:
             raise DecisionError(
                 f"The mask '{band.name}' holds {len(values)} values or more, and nothing says "
-                "which of them are cloud. Decide: --mask-classes with the values that count, for "
-                "example 8,9,10 (in QGIS: 'Cloud classes').",
+                "which of them are cloud. Decide: the values that count, for example 8,9,10 "
+                "(--mask-classes; in QGIS 'Cloud classes').",
                 decision="mask_classes",
                 choices=[float(value) for value in values[:_MOST_CHOICES]],
             )

@@ -77,7 +77,7 @@ def _advice(sensor: str, missing: list[str], found: Found) -> str:
     return (
         "Add the files that hold them, say which band is which with a band map (channel=band), "
         "choose a model that does without them, or have them filled with their training mean "
-        "(--fill-missing), which costs accuracy."
+        "(--fill-missing; in QGIS 'Fill missing channels'), which costs accuracy."
     )
 
 

@@ -116,7 +116,8 @@ def _checked(
         raise DecisionError(
             f"{where} ask to add {stated * in_dn:g} to each Sentinel-2 value, but then {below:.0%} "
             "of the pixels looked at are negative: the offset seems to have been removed already. "
-            "Decide: --s2-offset 0 if it was removed, or choose the original product.",
+            "Decide: offset 0 if it was removed (--s2-offset 0; in QGIS 'S2 offset'), or choose "
+            "the original product.",
             decision="s2_offset", choices=list(S2_OFFSETS), negative=below,
         )  # fmt: skip
     return stated
@@ -149,9 +150,9 @@ def _ask_about_offset(values: Mapping[str, FloatArray], in_dn: float) -> None:
     raise DecisionError(
         f"The lowest Sentinel-2 values ({words}) suggest that the +1000 of processing baseline "
         "04.00 (products since January 2022, older ones where reprocessed) is still in the data, "
-        "and no metadata say so; snow, cloud or haze can look the same. Decide: --s2-offset -1000 "
-        "removes it, --s2-offset 0 says that there is none (in QGIS: 'Offset'). The .SAFE folder "
-        "with its metadata would tell by itself.",
+        "and no metadata say so; snow, cloud or haze can look the same. Decide: -1000 removes it, "
+        "0 says that there is none (--s2-offset; in QGIS 'S2 offset'). The .SAFE folder with its "
+        "metadata would tell by itself.",
         decision="s2_offset", choices=list(S2_OFFSETS), lowest=lowest,
     )  # fmt: skip
 

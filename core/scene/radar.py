@@ -153,7 +153,7 @@ def _undecided(level: Mapping[str, float]) -> DecisionError:
     words = ", ".join(f"{name} {value:.1f} dB" for name, value in level.items())
     return DecisionError(
         f"Sentinel-1 is linear, but power or amplitude? Read as power its medians are {words}, "
-        "which either could be. Decide: --s1-unit power or --s1-unit amplitude (in QGIS: 'Unit').",
+        "which either could be. Decide: power or amplitude (--s1-unit; in QGIS 'S1 unit').",
         decision="s1_unit", choices=[POWER, AMPLITUDE], medians_db=dict(level),
     )  # fmt: skip
 
