@@ -127,7 +127,8 @@ def _is_reflectance(
     values: Mapping[str, FloatArray], bands: Sequence[Band], scale: float, offset: float
 ) -> bool:
     """Tell reflectance 0-1 from DN; RadiometryError where the values are neither."""
-    pooled = np.concatenate(list(values.values())).astype(np.float64) * scale + offset
+    # A negative offset may have been removed before: that is asked about later.
+    pooled = np.concatenate(list(values.values())).astype(np.float64) * scale + max(offset, 0.0)
     high, median = float(np.percentile(pooled, 99)), float(np.median(pooled))
     is_float = scale != 1.0 or any(band.dtype.startswith("float") for band in bands)
     if is_float and median > -1.0 and high <= _MAX_REFLECTANCE:

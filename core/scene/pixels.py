@@ -23,6 +23,8 @@ from .product import Product
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]
 # GDAL keeps decoded blocks here, so that a row of tiles finds what the row above has decoded.
 BLOCK_CACHE = 128 * 2**20
+# Looking at a scene reads hardly any block twice: what it would keep, the reading lacks later.
+LOOKING_CACHE = 32 * 2**20
 GDAL_OPTIONS = {
     "GDAL_CACHEMAX": BLOCK_CACHE,
     "GDAL_NUM_THREADS": "ALL_CPUS",

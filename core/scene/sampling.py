@@ -16,9 +16,9 @@ from .pixels import Band, FloatArray, blank_sentinels, blank_zeros, open_raster,
 
 # A raster up to this many pixels a side is read as a whole.
 WHOLE = 1500
-# Else: this many windows along each axis, of this many pixels a side.
-WINDOWS = 8
-WINDOW = 32
+# Else: this many windows along each axis, of this many pixels a side; more only where the first
+# ones hold too few pixels, as with a narrow swath.
+LATTICES = ((8, 32), (24, 16), (72, 8))
 ENOUGH = 1000
 
 
@@ -78,12 +78,13 @@ def _cells(dataset: Any, bands: list[Band]) -> FloatArray:
     height, width = bands[0].geometry.height, bands[0].geometry.width
     if max(height, width) <= WHOLE or all(band.has_overviews for band in bands):
         return _decimated(dataset, bands)
-    windows = _windows(width, height)
-    parts = [read_bands(dataset, bands, window) for window in windows]
-    values = np.stack(parts, axis=1).reshape(len(bands), WINDOWS, WINDOWS, *parts[0].shape[1:])
-    # A narrow swath may slip between the windows.
-    enough = np.count_nonzero(~np.isnan(values) & (values != 0)) >= ENOUGH
-    return values if enough else _decimated(dataset, bands)
+    for count, size in LATTICES:
+        windows = _windows(width, height, count, size)
+        parts = [read_bands(dataset, bands, window) for window in windows]
+        values = np.stack(parts, axis=1).reshape(len(bands), count, count, *parts[0].shape[1:])
+        if np.count_nonzero(~np.isnan(values) & (values != 0)) >= ENOUGH:
+            break
+    return values
 
 
 def _decimated(dataset: Any, bands: list[Band]) -> FloatArray:
@@ -93,10 +94,10 @@ def _decimated(dataset: Any, bands: list[Band]) -> FloatArray:
     return values[:, :, :, None, None]
 
 
-def _windows(width: int, height: int) -> list[Window]:
+def _windows(width: int, height: int, count: int, size: int) -> list[Window]:
     """Return windows in the middle of the cells of a lattice over the raster."""
-    size = min(WINDOW, width), min(WINDOW, height)
-    middles = (np.arange(WINDOWS) + 0.5) / WINDOWS
-    cols = (middles * (width - size[0])).astype(int).tolist()
-    rows = (middles * (height - size[1])).astype(int).tolist()
-    return [Window(col, row, *size) for row in rows for col in cols]
+    across, down = min(size, width), min(size, height)
+    middles = (np.arange(count) + 0.5) / count
+    cols = (middles * (width - across)).astype(int).tolist()
+    rows = (middles * (height - down)).astype(int).tolist()
+    return [Window(col, row, across, down) for row in rows for col in cols]

@@ -14,7 +14,9 @@ from rasterio.transform import Affine
 
 from multimodal.contract.channels import S2_BANDS
 from multimodal.contract.job import RasterSource
+from multimodal.contract.result import OK
 from multimodal.contract.spec import ModelSpec, default_spec
+from multimodal.scene import Scene
 
 REPOSITORY = Path(__file__).parents[3]
 UTM = Affine(10, 0, 500_000, 0, -10, 5_300_000)
@@ -42,6 +44,58 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("shared test data are not here (set MM_TEST_DATA to their folder)")
     return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def in_order() -> Callable[[Path, tuple[str, ...]], RasterSource]:
+    """Make a source of a file without band names: a band map in the order given."""
+
+    def make(path: Path, names: tuple[str, ...]) -> RasterSource:
+        return RasterSource(str(path), bands={name: n for n, name in enumerate(names, start=1)})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def l1c_bands() -> tuple[str, ...]:
+    """The 13 bands of a Level-1C product in their order."""
+    return (*S2_BANDS[:10], "B10", *S2_BANDS[10:])
+
+
+@pytest.fixture(scope="session")
+def terramind(
+    shared_data: Path, l1c_bands: tuple[str, ...],
+    in_order: Callable[[Path, tuple[str, ...]], RasterSource],
+) -> Callable[..., tuple[RasterSource, RasterSource]]:  # fmt: skip
+    """Return the (S2, S1) pair of a place of the TerraMind examples, ``L2A`` or ``L1C``."""
+
+    def make(place: str, level: str = "L2A") -> tuple[RasterSource, RasterSource]:
+        folder = shared_data / "terramind" / place
+        names = {"L2A": S2_BANDS, "L1C": l1c_bands}[level]
+        s2 = in_order(folder / f"S2{level}.tif", names)
+        return s2, in_order(folder / "S1RTC.tif", ("VV", "VH"))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def picture() -> Callable[[Scene], np.ndarray]:
+    """Read a scene whole: (S2 channels and S1 channels, H, W), normalised, NaN where no data."""
+
+    def read(scene: Scene) -> np.ndarray:
+        grid, size, optical = scene.grid, scene.grid.tile_size, len(scene.spec.s2)
+        shape = (optical + len(scene.spec.s1), grid.rows * size, grid.columns * size)
+        whole = np.full(shape, np.nan, dtype=np.float32)
+        for batch in scene.batches(scene.select(), 16, 0.0):
+            good = (read.tile for read in batch.reads if read.status == OK)
+            for tile, *sensors in zip(good, batch.s2, batch.s1, strict=True):
+                rows, cols = (slice(n * size, (n + 1) * size) for n in (tile.row, tile.col))
+                whole[:, rows, cols] = np.concatenate(sensors)
+        for sensor in (whole[:optical], whole[optical:]):
+            sensor[:, (sensor == 0).all(axis=0)] = np.nan
+        return whole[:, : grid.height, : grid.width]
+
+    return read
 
 
 @pytest.fixture
