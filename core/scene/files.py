@@ -113,7 +113,7 @@ def parse_xml(path: str, limit: int) -> ElementTree.Element:
         if b"<!ENTITY" in text or b"<!DOCTYPE" in text:
             raise ValueError("it declares entities, which no product of ESA does")
         return ElementTree.fromstring(text)
-    except (ElementTree.ParseError, ValueError, RecursionError) as problem:
+    except (ElementTree.ParseError, ValueError, LookupError, RecursionError) as problem:
         raise SourceError(
             f"The product metadata '{without_credentials(path)}' cannot be read ({problem}). "
             "Download the product again.",
