@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from .dates import days_apart
 from .geometry import crs_name
 from .layout import SAME_SIZE, needs_metric
 from .radiometry import SceneWarning
-
-if TYPE_CHECKING:
-    from .scene import Scene
+from .understood import Understood
 
 # By what ignoring it would cost: first what makes every tile worthless.
 _ORDER = (
@@ -20,7 +16,7 @@ _ORDER = (
 )  # fmt: skip
 
 
-def scene_warnings(scene: Scene) -> tuple[SceneWarning, ...]:
+def scene_warnings(scene: Understood) -> tuple[SceneWarning, ...]:
     """Return every warning once, sorted."""
     found: dict[str, SceneWarning] = {}
     for judged in (*scene.optical, *scene.radar):
@@ -32,7 +28,7 @@ def scene_warnings(scene: Scene) -> tuple[SceneWarning, ...]:
     return tuple(sorted(found.values(), key=lambda warning: rank.get(warning.code, len(rank))))
 
 
-def _content(scene: Scene) -> list[SceneWarning]:
+def _content(scene: Understood) -> list[SceneWarning]:
     found = []
     if scene.filled:
         found.append(SceneWarning("channels_filled", _FILLED.format(", ".join(scene.filled))))
@@ -43,7 +39,7 @@ def _content(scene: Scene) -> list[SceneWarning]:
     return found
 
 
-def _dates(scene: Scene) -> list[SceneWarning]:
+def _dates(scene: Understood) -> list[SceneWarning]:
     found = []
     most = scene.options.max_days
     optical, radar = scene.s2.dates, scene.s1.dates
@@ -57,7 +53,7 @@ def _dates(scene: Scene) -> list[SceneWarning]:
     return found
 
 
-def _grid(scene: Scene) -> list[SceneWarning]:
+def _grid(scene: Understood) -> list[SceneWarning]:
     found = []
     finest, resolution = scene.optical[0].part.geometry, scene.spec.ground_resolution
     size = finest.pixel_size_m

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from ..contract.channels import INDEX_BANDS
 from ..contract.spec import ChannelSpec
 from .optical import S2Verdict
 from .radar import S1Verdict
 from .reader import PartPlan, ReadPlan
+from .understood import Judged, Understood
 from .warp import stacks
 
-if TYPE_CHECKING:
-    from .scene import Judged, Scene
 
-
-def read_plan(scene: Scene) -> ReadPlan:
+def read_plan(scene: Understood) -> ReadPlan:
     """Return the stacks of every part, with the resampling that the model's spec asks for."""
     mask = scene.mask
     return ReadPlan(

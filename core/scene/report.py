@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from .advice import scene_warnings
 from .expectation import expected_valid
 from .geometry import crs_name
 from .mask import CloudMask
@@ -13,9 +14,7 @@ from .optical import S2Verdict
 from .pixels import Band
 from .radar import S1Verdict
 from .sources import Found
-
-if TYPE_CHECKING:
-    from .scene import Judged, Scene
+from .understood import Judged, Understood
 
 # Bytes of a result: a row, each probability in it, and the empty file. Measured on results of the
 # sample model (19 classes) with 21, 341 and 1,110 tiles.
@@ -23,7 +22,7 @@ _ROW_BYTES, _CLASS_BYTES, _FILE_BYTES = 350, 9, 160_000
 
 
 def describe(
-    scene: Scene, extent_wkt: str | None, aoi_wkt: str | None, min_valid: float
+    scene: Understood, extent_wkt: str | None, aoi_wkt: str | None, min_valid: float
 ) -> dict[str, Any]:
     """Return what was understood.
 
@@ -46,11 +45,11 @@ def describe(
         "selected": len(chosen),
         "expected_skipped": len(chosen) - good,
         "estimate": {"seconds": None, "output_bytes": _bytes(len(chosen), len(scene.spec.classes))},
-        "warnings": [{"code": w.code, "message": w.message} for w in scene.scene_warnings],
+        "warnings": [{"code": w.code, "message": w.message} for w in scene_warnings(scene)],
     }
 
 
-def _optical(scene: Scene) -> dict[str, Any]:
+def _optical(scene: Understood) -> dict[str, Any]:
     first = scene.optical[0].verdict
     assert isinstance(first, S2Verdict)
     filled = [name for name in scene.filled if name not in ("VV", "VH")]
@@ -60,7 +59,7 @@ def _optical(scene: Scene) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _radar(scene: Scene) -> dict[str, Any]:
+def _radar(scene: Understood) -> dict[str, Any]:
     first = scene.radar[0].verdict if scene.radar else None
     assert first is None or isinstance(first, S1Verdict)
     filled = [name for name in scene.filled if name in ("VV", "VH")]
@@ -115,7 +114,7 @@ def _mask(mask: CloudMask | None) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def _grid(scene: Scene, valid: int) -> dict[str, Any]:
+def _grid(scene: Understood, valid: int) -> dict[str, Any]:
     grid = scene.grid
     return {
         "crs": crs_name(grid.geometry.crs), "crs_wkt": grid.crs_wkt,

@@ -8,29 +8,30 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import rasterio
-from rasterio.crs import CRS
 
 from ..contract.channels import base_bands
 from ..contract.errors import CrsError, JobError
 from ..contract.job import RasterSource
 from ..contract.scene_options import SceneOptions
 from ..contract.spec import ModelSpec
+from .advice import scene_warnings
 from .ahead import read_ahead
 from .geometry import Geometry
-from .grid import Tile, TileGrid
+from .grid import Tile
 from .layout import lay_grid
-from .mask import CloudMask, choose_mask
+from .mask import choose_mask
 from .missing import check_complete
-from .optical import SAMPLED, S2Verdict, judge_s2
-from .overlap import check_overlap, nothing_selected
+from .optical import SAMPLED, judge_s2
+from .overlap import check_overlap
 from .parts import Part
 from .pixels import GDAL_OPTIONS, LOOKING_CACHE
 from .planning import read_plan
-from .radar import S1Verdict, judge_s1
-from .radiometry import SceneWarning
+from .radar import judge_s1
 from .reader import Batch, read_batches
-from .sampling import Sample, sample_bands
+from .report import describe
+from .sampling import sample_bands
 from .sources import Found, find_bands
+from .understood import Judged, Understood
 
 DEFAULT_OPTIONS = SceneOptions()
 
@@ -58,28 +59,9 @@ def open_scene(
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A part of one sensor with what was decided about its numbers."""
-
-    part: Part
-    sample: Sample
-    verdict: S2Verdict | S1Verdict
-
-
-@dataclass(frozen=True)
-class Scene:
+class Scene(Understood):
     """An understood pair; files are opened only while they are read, by the thread that reads."""
 
-    spec: ModelSpec
-    grid: TileGrid
-    s2: Found
-    s1: Found
-    optical: tuple[Judged, ...]
-    radar: tuple[Judged, ...]
-    overlap: float
-    mask: CloudMask | None
-    filled: tuple[str, ...]
-    options: SceneOptions
     _closed: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
 
     def __enter__(self) -> Scene:
@@ -93,37 +75,9 @@ class Scene:
         self._closed.set()
 
     @property
-    def crs_wkt(self) -> str:
-        """CRS of the grid and of the result, as WKT."""
-        return self.grid.crs_wkt
-
-    @property
-    def area_crs(self) -> CRS:
-        """CRS of extents and areas given as plain WKT: that of the first Sentinel-2 raster."""
-        return self.optical[0].part.geometry.crs
-
-    @property
     def warnings(self) -> tuple[str, ...]:
         """What the user should know, in words, the most costly first."""
-        return tuple(warning.message for warning in self.scene_warnings)
-
-    @property
-    def scene_warnings(self) -> tuple[SceneWarning, ...]:
-        """What the user should know, the most costly first."""
-        from .advice import scene_warnings
-
-        return scene_warnings(self)
-
-    def select(self, extent_wkt: str | None = None, aoi_wkt: str | None = None) -> tuple[Tile, ...]:
-        """Return the tiles whose centre lies inside both polygons, in row-major order.
-
-        The polygons are WKT in :attr:`area_crs`, or EWKT. NoOverlapError where no tile is left.
-        """
-        tiles = self.grid.select(extent_wkt, aoi_wkt, self.area_crs)
-        if not tiles:
-            asked = [wkt for wkt in (extent_wkt, aoi_wkt) if wkt]
-            raise nothing_selected(self.grid, asked, self.area_crs)
-        return tiles
+        return tuple(warning.message for warning in scene_warnings(self))
 
     def batches(
         self,
@@ -151,8 +105,6 @@ class Scene:
         self, extent_wkt: str | None = None, aoi_wkt: str | None = None, min_valid: float = 0.75
     ) -> dict[str, Any]:
         """Return what was understood as plain values for JSON; see :mod:`.report`."""
-        from .report import describe
-
         return describe(self, extent_wkt, aoi_wkt, min_valid)
 
 

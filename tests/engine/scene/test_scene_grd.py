@@ -17,6 +17,7 @@ from multimodal.contract.errors import RadiometryError, SourceError
 from multimodal.contract.job import RasterSource
 from multimodal.contract.spec import ModelSpec
 from multimodal.scene import Scene, open_scene
+from multimodal.scene.advice import scene_warnings
 from multimodal.scene.calibration import read_calibration
 
 Write = Callable[..., RasterSource]
@@ -134,7 +135,7 @@ def test_calibrated_numbers_with_control_points_are_warped_with_a_warning(
     with open_scene([whole[0]], [whole[1]], spec) as scene:
         expected = radar(scene)
     with open_scene([whole[0]], [source], spec) as scene:
-        assert [w.code for w in scene.scene_warnings] == ["s1_gcps"]
+        assert [w.code for w in scene_warnings(scene)] == ["s1_gcps"]
         assert scene.overlap == pytest.approx(1, abs=0.01)
         found = radar(scene)
     measured = (expected != 0) & (found != 0)

@@ -21,6 +21,7 @@ from multimodal.contract.job import RasterSource
 from multimodal.contract.scene_options import SceneOptions
 from multimodal.contract.spec import ModelSpec
 from multimodal.scene import Scene, open_scene
+from multimodal.scene.advice import scene_warnings
 
 WriteRaster = Callable[..., RasterSource]
 Picture = Callable[[Scene], np.ndarray]
@@ -215,7 +216,7 @@ def test_what_can_be_undone_gives_the_same_tensor(
     codes: list[str], tolerance: float,
 ) -> None:  # fmt: skip
     with opened(change(real)) as scene:
-        assert [warning.code for warning in scene.scene_warnings] == codes
+        assert [warning.code for warning in scene_warnings(scene)] == codes
         np.testing.assert_allclose(picture(scene), clean, rtol=0, atol=tolerance)
 
 
@@ -293,7 +294,7 @@ def test_what_may_be_wrong_is_warned_of(
 ) -> None:
     dated = named(s2="S2A_MSIL2A_20170613T101031.tif")
     with opened(change(dated(real))) as scene:
-        assert [warning.code for warning in scene.scene_warnings] == codes
+        assert [warning.code for warning in scene_warnings(scene)] == codes
 
 
 HOLE = (slice(None), slice(40, 80), slice(50, 110))
@@ -339,5 +340,5 @@ def test_a_hole_is_no_data_and_changes_nothing_around_it(
     part = expected[:optical] if sensor == "s2" else expected[optical:]
     part[HOLE] = np.nan
     with opened(change(real)) as scene:
-        assert [warning.code for warning in scene.scene_warnings] == codes
+        assert [warning.code for warning in scene_warnings(scene)] == codes
         np.testing.assert_allclose(picture(scene), expected, rtol=0, atol=ROUNDING)
