@@ -26,7 +26,8 @@ from .contract.errors import (
     ModelFolderError,
     WeightsUnavailableError,
 )
-from .contract.spec import CONFIG_FILE, ModelSpec, blamed_on, read_config, spec_from_dict
+from .contract.model_folder import CONFIG_FILE, blamed_on, read_config
+from .contract.spec import ModelSpec, spec_from_dict
 from .contract.weights import (
     INDEX_FILE,
     SHARD_PATTERN,

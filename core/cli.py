@@ -20,7 +20,8 @@ from .cli_text import model_lines, scene_lines, summary_lines
 from .contract.channels import S1_BANDS, S2_BANDS
 from .contract.errors import CancelledError, InternalError, JobError, MultimodalError
 from .contract.job import PRECISIONS, check_sensors
-from .contract.spec import config_digest, default_spec, read_spec
+from .contract.model_folder import config_digest, read_spec
+from .contract.spec import default_spec
 from .contract.version import version
 from .remembered import with_seconds
 

@@ -17,9 +17,10 @@ from .checkpoint import from_pretrained
 from .contract.errors import CancelledError, ModelFolderError
 from .contract.job import ClassifyJob, check_sensors, fingerprint
 from .contract.messages import Log, Message, Phase, Plan, Progress, Rows
+from .contract.model_folder import config_digest, read_spec
 from .contract.result import OK, RunSummary, TileResult
 from .contract.source_identity import without_credentials
-from .contract.spec import ModelSpec, config_digest, read_spec
+from .contract.spec import ModelSpec
 from .contract.target import check_output
 from .contract.version import version
 from .inference import (

@@ -25,7 +25,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from multimodal import MultiModalModel
 from multimodal.checkpoint import file_sha256
 from multimodal.contract.job import RasterSource
-from multimodal.contract.spec import WEIGHTS_FILE, ModelSpec, default_spec
+from multimodal.contract.spec import ModelSpec, default_spec
+from multimodal.contract.weights import WEIGHTS_FILE
 from multimodal.scene import open_scene
 
 HERE = Path(__file__).resolve().parent

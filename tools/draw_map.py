@@ -60,7 +60,7 @@ def _options() -> argparse.Namespace:
 
 
 def _predictions(path: str, model: str) -> QgsVectorLayer:
-    from mm_qgis_plugin.core.contract.spec import read_spec
+    from mm_qgis_plugin.core.contract.model_folder import read_spec
     from mm_qgis_plugin.style import apply_style
 
     layer = QgsVectorLayer(path, "Predicted class by tile", "ogr")

@@ -12,9 +12,10 @@ from typing import Any
 from ._codec import as_object, take
 from .channels import MASKS, S1_BANDS, S2_BANDS
 from .errors import JobError, MissingChannelsError
+from .model_folder import config_digest, read_spec
 from .scene_options import SceneOptions, options_from_dict
 from .source_identity import source_identity
-from .spec import ModelSpec, config_digest, read_spec
+from .spec import ModelSpec
 from .version import version
 
 PRECISIONS = ("auto", "exact")

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ._codec import as_object, finite, take
@@ -24,13 +20,11 @@ from .channels import (
     STATISTICS,
 )
 from .classes import BIGEARTHNET19_COLORS, BIGEARTHNET19_NAMES, default_colors, slugify
-from .errors import ConfigError, ModelFolderError, SpecError
-from .weights import WEIGHTS_FILE, find_weights
+from .errors import SpecError
 
 FORMAT_VERSION = 1
 TASKS = ("multilabel", "multiclass")
 RESAMPLINGS = ("nearest", "bilinear", "cubic", "average")
-CONFIG_FILE = "config.json"
 # The longest BigEarthNet name has 86 characters.
 MAX_CLASS_NAME = 120
 MAX_TILE = 4096
@@ -181,65 +175,6 @@ def spec_from_dict(payload: Any) -> ModelSpec:
         thresholds=_numbers(take(data, "thresholds", list, SpecError, "spec"), "thresholds"),
         **_optional_values(data),
     )
-
-
-def read_spec(folder: str | Path) -> ModelSpec:
-    """Read the spec of a model folder, and see that its weights are there, unread.
-
-    Raises:
-        ModelFolderError: a file is missing or damaged, the spec incomplete or contradictory.
-    """
-    config = read_config(folder)
-    with blamed_on(folder):
-        spec = spec_from_dict(config["spec"])
-    find_weights(folder, spec.weights_sha256)
-    return spec
-
-
-@contextmanager
-def blamed_on(folder: str | Path) -> Iterator[None]:
-    """Say of what is wrong with a description in which folder it stands, and what to do."""
-    try:
-        yield
-    except (ConfigError, SpecError) as problem:
-        raise ModelFolderError(
-            f"{CONFIG_FILE} in '{folder}' does not describe a model: {problem.message} Copy the "
-            "folder again from its origin, or save the model again with this version.",
-            path=str(folder),
-        ) from problem
-
-
-def config_digest(folder: str | Path) -> str:
-    """Return a SHA-256 of config.json; it holds that of the weights, so it names the model."""
-    text = json.dumps(read_config(folder), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def read_config(folder: str | Path) -> Mapping[str, Any]:
-    """Read config.json of a model folder; every defect is a :class:`ModelFolderError`."""
-    path = Path(folder) / CONFIG_FILE
-    if not os.path.isfile(path):  # unlike Path.is_file no error for a name that cannot be
-        raise ModelFolderError(
-            f"'{folder}' is not a model folder: it has no {CONFIG_FILE}. "
-            f"Choose a folder with {CONFIG_FILE} and {WEIGHTS_FILE} or its parts.",
-            path=str(folder),
-        )
-    try:
-        payload = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as problem:
-        raise ModelFolderError(
-            f"{CONFIG_FILE} in '{folder}' cannot be read ({problem}): "
-            "copy the model folder again from its origin.",
-            path=str(path),
-        ) from problem
-    config = as_object(payload, ModelFolderError, f"{CONFIG_FILE} in '{folder}'")
-    if "spec" not in config:
-        raise ModelFolderError(
-            f"{CONFIG_FILE} in '{folder}' has no 'spec': it is a model of another program. "
-            "Save it with save_pretrained of this package.",
-            path=str(path),
-        )
-    return config
 
 
 def unit_of(name: str) -> str:

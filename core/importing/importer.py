@@ -15,7 +15,8 @@ from torch import Tensor
 from ..checkpoint import from_pretrained, misfits, named_as, plain_name, save_pretrained
 from ..config import ModelConfig
 from ..contract.errors import ConfigError, ModelFolderError
-from ..contract.spec import CONFIG_FILE, ModelSpec, read_config
+from ..contract.model_folder import CONFIG_FILE, read_config
+from ..contract.spec import ModelSpec
 from ..contract.weights import file_sha256
 from ..model import MultiModalModel
 from .content import Content, read_checkpoint

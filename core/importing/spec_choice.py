@@ -13,15 +13,8 @@ from ..config import DEFAULT_IMAGE_SIZE
 from ..contract.channels import S1_BANDS, S2_PRESETS
 from ..contract.classes import BIGEARTHNET19_NAMES
 from ..contract.errors import ConfigError, SpecError
-from ..contract.spec import (
-    CONFIG_FILE,
-    ClassSpec,
-    ModelSpec,
-    blamed_on,
-    default_spec,
-    read_config,
-    spec_from_dict,
-)
+from ..contract.model_folder import CONFIG_FILE, blamed_on, read_config
+from ..contract.spec import ClassSpec, ModelSpec, default_spec, spec_from_dict
 
 _RGB = 3
 

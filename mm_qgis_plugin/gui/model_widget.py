@@ -8,7 +8,8 @@ from qgis.PyQt.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 from .. import settings
 from ..about import tr
 from ..core.contract.errors import JobError, MultimodalError
-from ..core.contract.spec import ModelSpec, read_spec
+from ..core.contract.model_folder import read_spec
+from ..core.contract.spec import ModelSpec
 from .widgets import name_children, note
 
 _ERROR_STYLE = "color: #c0392b"  # readable on light and on dark themes

@@ -16,7 +16,8 @@ from qgis.core import (
 from ..about import tr
 from ..core.contract.errors import CancelledError, OutputError
 from ..core.contract.job import ClassifyJob
-from ..core.contract.spec import ModelSpec, read_spec
+from ..core.contract.model_folder import read_spec
+from ..core.contract.spec import ModelSpec
 from ..progress_text import repeat_text, summary_text
 from ..results import Journal, open_journal, qgis_fields
 from ..style import ResultStyler, apply_style, save_default_style

@@ -10,7 +10,7 @@ from qgis.core import QgsProcessingContext, QgsProcessingFeedback
 
 from ..about import tr
 from ..core.contract.job import ClassifyJob
-from ..core.contract.spec import read_spec
+from ..core.contract.model_folder import read_spec
 from ..report import read_report
 from ..report_text import lines
 from ..worker import session_worker

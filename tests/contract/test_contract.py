@@ -38,6 +38,7 @@ from multimodal.contract.job import (
     fingerprint_digest,
     job_from_dict,
 )
+from multimodal.contract.model_folder import read_spec
 from multimodal.contract.result import (
     RunSummary,
     TileResult,
@@ -45,7 +46,7 @@ from multimodal.contract.result import (
     result_fields,
 )
 from multimodal.contract.source_identity import source_identity, without_credentials
-from multimodal.contract.spec import default_spec, read_spec, spec_from_dict
+from multimodal.contract.spec import default_spec, spec_from_dict
 from multimodal.contract.thresholds import decide
 
 SPEC = default_spec(["Water", "Forest", "Town"])

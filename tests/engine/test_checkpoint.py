@@ -21,7 +21,9 @@ from multimodal.contract.errors import (
     SpecError,
     WeightsUnavailableError,
 )
-from multimodal.contract.spec import CONFIG_FILE, WEIGHTS_FILE, default_spec, read_spec
+from multimodal.contract.model_folder import CONFIG_FILE, read_spec
+from multimodal.contract.spec import default_spec
+from multimodal.contract.weights import WEIGHTS_FILE
 
 CONFIG = {
     "backbones": {

@@ -29,7 +29,8 @@ from multimodal.contract.errors import (
     SpecError,
     WeightsUnavailableError,
 )
-from multimodal.contract.spec import CONFIG_FILE, default_spec, read_spec
+from multimodal.contract.model_folder import CONFIG_FILE, read_spec
+from multimodal.contract.spec import default_spec
 from multimodal.contract.weights import WEIGHTS_FILE
 from multimodal.importing.spec_choice import class_names
 from multimodal.importing.state_config import understand

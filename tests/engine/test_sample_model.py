@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from multimodal import load_model
-from multimodal.contract.spec import WEIGHTS_FILE
+from multimodal.contract.weights import WEIGHTS_FILE
 
 SAMPLE_DATA = Path(__file__).parents[2] / "sample_data"
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from multimodal import MultiModalModel, load_model, save_model
 from multimodal.contract.errors import ConfigError, ModelFolderError
-from multimodal.contract.spec import CONFIG_FILE, config_digest, read_spec
+from multimodal.contract.model_folder import CONFIG_FILE, config_digest, read_spec
 from multimodal.contract.weights import INDEX_FILE, WEIGHTS_FILE, file_sha256, find_weights
 
 CONFIG = {

@@ -82,6 +82,7 @@ def ignore_cancel() -> None:
 
 def obey_cancel() -> None:
     job = next_order()["job"]
+    say("phase", job, name="classify", text="Classifying")
     while next_order()["type"] != "cancel":
         pass
     say("finished", job, **{**SUMMARY, "state": "partial"})

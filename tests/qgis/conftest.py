@@ -136,7 +136,7 @@ def provider(qgis_app, qgis_processing) -> Iterator[object]:
 
 @pytest.fixture(scope="session")
 def probability_names(model_folder: str) -> list[str]:
-    from mm_qgis_plugin.core.contract.spec import read_spec
+    from mm_qgis_plugin.core.contract.model_folder import read_spec
 
     return [f"p_{item.slug}" for item in read_spec(model_folder).classes]
 
