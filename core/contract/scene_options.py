@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +46,7 @@ class SceneOptions:
 
     def __post_init__(self) -> None:
         offset = self.s2_offset
-        if offset is not None and not (math.isfinite(offset) and abs(offset) <= _MAX_OFFSET):
+        if offset is not None and offset != 0 and not -_MAX_OFFSET <= offset <= -1:
             raise JobError(
                 f"The Sentinel-2 offset is what must be added to each DN: 0 or -1000, not {offset}."
             )

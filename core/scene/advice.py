@@ -10,8 +10,9 @@ from .understood import Understood
 
 # By what ignoring it would cost: first what makes every tile worthless.
 _ORDER = (
-    "s2_empty", "s1_empty", "s1_swapped", "s1_beta0", "channels_filled", "s2_coarse", "s1_gcps",
-    "s2_l1c", "dates_apart", "mosaic_dates", "partial_overlap", "s2_saturated", "s2_resampled",
+    "s2_empty", "s1_empty", "s1_swapped", "s2_negative", "s2_dark", "s1_beta0", "channels_filled",
+    "partial_band", "s2_coarse", "s1_gcps", "s2_l1c", "dates_apart", "mosaic_dates",
+    "cloud_unknown", "partial_overlap", "s2_saturated", "s2_resampled",
     "metric_grid", "s1_amplitude", "s1_power", "s1_db100", "s2_reflectance",
 )  # fmt: skip
 
@@ -34,9 +35,35 @@ def _content(scene: Understood) -> list[SceneWarning]:
         found.append(SceneWarning("channels_filled", _FILLED.format(", ".join(scene.filled))))
     if scene.s2.level == "L1C":
         found.append(SceneWarning("s2_l1c", _L1C))
+    found += [*_partial_bands(scene), *_clouds(scene)]
     if scene.overlap < 0.99:
         found.append(SceneWarning("partial_overlap", _PARTIAL.format(int(scene.overlap * 100))))
     return found
+
+
+def _partial_bands(scene: Understood) -> list[SceneWarning]:
+    """Warn of bands that cover less than the rest: elsewhere they are the training mean."""
+    found = []
+    for judged in scene.optical:
+        whole = judged.part.geometry.footprint()
+        crs = judged.part.geometry.crs
+        for name, band in judged.part.bands.items():
+            share = whole.intersection(band.geometry.footprint(crs)).area / whole.area
+            if share < 0.97:
+                found.append(f"{name} {int(share * 100)} %")
+    return [SceneWarning("partial_band", _PARTIAL_BAND.format(", ".join(found)))] if found else []
+
+
+def _clouds(scene: Understood) -> list[SceneWarning]:
+    if scene.options.max_cloud >= 1:
+        return []
+    if scene.mask is None:
+        return [SceneWarning("cloud_unknown", _NO_MASK)]
+    grid = scene.grid.geometry
+    meets = any(
+        grid.footprint().intersects(band.geometry.footprint(grid.crs)) for band in scene.mask.bands
+    )
+    return [] if meets else [SceneWarning("cloud_unknown", _FAR_MASK)]
 
 
 def _dates(scene: Understood) -> list[SceneWarning]:
@@ -75,6 +102,15 @@ _L1C = (
     "Sentinel-2 is a Level-1C product (top of atmosphere). The model was trained on Level-2A: "
     "expect haze in the blue bands to lower its accuracy."
 )
+_PARTIAL_BAND = (
+    "Some Sentinel-2 bands cover only a part of the others ({}): outside of it the model sees their "
+    "training mean."
+)
+_NO_MASK = (
+    "A limit for clouds was given, but there is no cloud mask: no tile is skipped. Give one with "
+    "--mask (in QGIS 'Cloud mask')."
+)
+_FAR_MASK = "The cloud mask lies elsewhere than Sentinel-2: no tile is skipped for clouds."
 _PARTIAL = "Sentinel-1 covers {} % of Sentinel-2; tiles outside are skipped."
 _APART = (
     "Sentinel-2 and Sentinel-1 were taken {} days apart (Sentinel-1: {}; more than {}): harvest, "

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..contract.channels import MASKS
-from ..contract.errors import DecisionError
+from ..contract.errors import DecisionError, JobError
 from ..contract.job import RasterSource
 from .parts import arrange
 from .pixels import Band, FloatArray, open_raster, read_bands
@@ -20,6 +20,7 @@ from .sources import Found, find_mask
 _SCL_CLASSES = (3, 8, 9, 10)
 # Bits of QA60 for opaque clouds and cirrus.
 _QA60_BITS = (10, 11)
+_LAST_BIT = 15
 _LOOK = 500
 _MOST_CHOICES = 32
 
@@ -59,6 +60,11 @@ def choose_mask(
     kind = next(kind for kind in (*MASKS,) if any(band.channel == kind for band in bands))
     members = [band for band in bands if band.channel == kind]
     found = tuple(part.bands[kind] for part in arrange(members, (kind,)))
+    if kind == "QA60" and any(bit > _LAST_BIT for bit in classes):
+        raise JobError(
+            "The classes of QA60 are bits from 0 to 15: 10 is opaque cloud, 11 cirrus. Give 10,11 "
+            "instead of the values."
+        )
     usual = {"SCL": _SCL_CLASSES, "QA60": _QA60_BITS}.get(kind, ())
     if kind == "CLOUD" and not classes:
         _check_binary(found)

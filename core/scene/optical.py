@@ -22,13 +22,16 @@ from .radiometry import EMPTY, SceneWarning, stated_scale
 DN_PER_REFLECTANCE = 10_000.0
 # Bands whose histograms are looked at; snow and cloud are dark in the last one.
 SAMPLED = (*RGB, "B12")
-# Reflectance above 3 does not occur, DN of a whole scene below 100 does not either.
-_MAX_REFLECTANCE = 3.0
-_MIN_DN = 100.0
+# Reflectance above 3 does not occur, below -0.2 neither; DN of a whole scene below 150 is none.
+_MAX_REFLECTANCE, _MIN_REFLECTANCE = 3.0, -0.2
+_MIN_DN, _DARK_DN = 150.0, 400.0
 _MAX_MEDIAN_DN = 30_000.0
-# The offset is 1000; atmospheric correction leaves dark water a little below it.
-_SUSPICIOUS = 900.0
+# The offset is 1000; atmospheric correction leaves dark water a little below it. Of the lowest
+# pixels some may be damaged.
+_SUSPICIOUS, _LOW_PERCENT = 900.0, 2.0
 _MAX_NEGATIVE = 0.05
+# Bands that are dark somewhere in any scene without snow; near infrared is not over forest.
+_DARK_SOMEWHERE = {"B01", "B02", "B03", "B04", "B05", "B11", "B12"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,12 @@ class S2Verdict:
     scale: float
     evidence: str
     warnings: tuple[SceneWarning, ...] = ()
+    is_judged: bool = True
+
+    @property
+    def floor(self) -> float:
+        """Raw values below it measure nothing: fill that nobody declared."""
+        return _MIN_REFLECTANCE / self.scale - self.offset
 
     @property
     def factor(self) -> float:
@@ -63,11 +72,13 @@ def judge_s2(
     """Decide offset and scale of a Sentinel-2 raster from metadata and a sample of raw values.
 
     Args:
-        samples: valid values of the bands in :data:`SAMPLED` that are there.
+        samples: valid values of each band that was looked at; those of :data:`SAMPLED` decide,
+            all must agree with them.
         decided_offset: the offset in DN that the user states; it wins.
 
-    Raises RadiometryError where the values can be neither DN nor reflectance, or contradict the
-    metadata, DecisionError where they look as if an offset were in them and nothing says so.
+    Raises RadiometryError where the values can be neither DN nor reflectance, or are in different
+    units, DecisionError where metadata contradict each other or the values, or where values look
+    as if an offset were in them and nothing says so.
     """
     scale, offset = stated_scale(bands, "Sentinel-2")
     evidence = []
@@ -76,31 +87,65 @@ def judge_s2(
     if product is not None and product.offset is not None:
         evidence.append(f"{product.name}: offset {product.offset:g}")
     values = {name: v for name, v in samples.items() if v.size}
-    if not values:
+    main = {name: values[name] for name in SAMPLED if name in values} or values
+    if not main:
         return S2Verdict(offset / scale, 1 / DN_PER_REFLECTANCE, "; ".join([*evidence, "empty"]),
-                         (SceneWarning("s2_empty", EMPTY.format("Sentinel-2")),))  # fmt: skip
-    evidence.append(_histogram(values))
-    is_reflectance = _is_reflectance(values, bands, scale, offset)
+                         (SceneWarning("s2_empty", EMPTY.format("Sentinel-2")),),
+                         is_judged=False)  # fmt: skip
+    is_reflectance = _is_reflectance(main, bands, scale, offset)
     physical = scale if is_reflectance else scale / DN_PER_REFLECTANCE
     in_dn = physical * DN_PER_REFLECTANCE
-    stated = _stated_offset(offset / scale, product, in_dn)
+    values = {name: _measured(v, physical, offset / scale) for name, v in values.items()}
+    main = {name: values[name] for name in main if values[name].size}
+    evidence.append(_histogram(main))
     if decided_offset is not None:
         evidence.append(f"offset {decided_offset:g} by the user")
         chosen = decided_offset / in_dn
     else:
-        chosen = _checked(values, stated, in_dn, product)
-    return S2Verdict(
-        chosen, physical, "; ".join(evidence), tuple(_notes(is_reflectance, scale, values))
-    )
+        stated = _stated_offset(offset / scale, product, bands, in_dn)
+        chosen = _checked(main, stated, in_dn, product)
+    _check_others(values, main, is_reflectance, in_dn, asked=decided_offset is None and not chosen)
+    notes = [*_notes(is_reflectance, scale, values), *_after_offset(main, chosen, in_dn)]
+    return S2Verdict(chosen, physical, "; ".join(evidence), tuple(notes))
 
 
-def _stated_offset(own: float, product: Product | None, in_dn: float) -> float | None:
-    """Return the offset in the raster's own numbers that metadata state, None for silence."""
+def _measured(values: FloatArray, physical: float, offset: float) -> FloatArray:
+    """Return values without fill that nobody declared, whatever the offset turns out to be."""
+    return values[values >= _MIN_REFLECTANCE / physical - max(offset, 0.0)]
+
+
+def _stated_offset(
+    own: float, product: Product | None, bands: Sequence[Band], in_dn: float
+) -> float | None:
+    """Return the offset in the raster's own numbers that metadata state, None for silence.
+
+    Raises DecisionError where they contradict each other, or speak of some of the bands only.
+    """
+    theirs = None if product is None or product.offset is None else product.offset / in_dn
+    silent = [b.channel for b in bands if b.product is None or b.product.offset is None]
     if own:
+        if theirs is not None and abs(own - theirs) * in_dn > 1:
+            assert product is not None
+            raise _contradiction(
+                f"The band metadata of Sentinel-2 state an offset of {own * in_dn:g}, {product.name} "
+                f"{product.offset:g}."
+            )
         return own
-    if product is None or product.offset is None:
-        return None
-    return product.offset / in_dn
+    if theirs and silent:
+        assert product is not None
+        raise _contradiction(
+            f"{product.name} states an offset of {product.offset:g}, but it speaks of some files "
+            f"only: of {', '.join(silent)} nothing is known."
+        )
+    return theirs
+
+
+def _contradiction(words: str) -> DecisionError:
+    return DecisionError(
+        f"{words} Decide which offset is to be added to all bands: -1000 or 0 (--s2-offset; in "
+        "QGIS 'S2 offset'), or choose the files of one product.",
+        decision="s2_offset", choices=list(S2_OFFSETS),
+    )  # fmt: skip
 
 
 def _checked(
@@ -143,9 +188,44 @@ def _is_reflectance(
     return False
 
 
+def _looks_lifted(values: Mapping[str, FloatArray], in_dn: float) -> dict[str, float]:
+    """Return the lowest DN of each band where all of them look as if an offset were in them."""
+    lowest = {name: float(np.percentile(v, _LOW_PERCENT)) * in_dn for name, v in values.items()}
+    return lowest if lowest and min(lowest.values()) >= _SUSPICIOUS else {}
+
+
+def _check_others(
+    values: Mapping[str, FloatArray], main: Mapping[str, FloatArray], is_reflectance: bool,
+    in_dn: float, asked: bool,
+) -> None:  # fmt: skip
+    """Raise where bands that did not decide are in another unit than those that did."""
+    others = {name: v for name, v in values.items() if name not in main and v.size}
+    for name, sample in others.items():
+        if (float(np.percentile(sample, 99)) <= _MAX_REFLECTANCE) != is_reflectance:
+            raise RadiometryError(
+                f"{name} of Sentinel-2 is in another unit than {', '.join(main)}: one is "
+                "reflectance from 0 to 1, the other DN. Bring all bands to one unit."
+            )
+    lifted = _looks_lifted(others, in_dn)
+    if asked and lifted and _DARK_SOMEWHERE & set(lifted):
+        raise _contradiction(
+            f"{', '.join(lifted)} of Sentinel-2 look as if +1000 were in them, the other bands do "
+            "not: they come from different products."
+        )
+
+
+def _after_offset(
+    values: Mapping[str, FloatArray], offset: float, in_dn: float
+) -> list[SceneWarning]:
+    below = max(float((v + offset < 0).mean()) for v in values.values()) if values else 0.0
+    if below <= _MAX_NEGATIVE:
+        return []
+    return [SceneWarning("s2_negative", _NEGATIVE.format(offset * in_dn, below))]
+
+
 def _ask_about_offset(values: Mapping[str, FloatArray], in_dn: float) -> None:
-    lowest = {name: float(np.percentile(v, 0.1)) * in_dn for name, v in values.items()}
-    if min(lowest.values()) < _SUSPICIOUS:
+    lowest = _looks_lifted(values, in_dn)
+    if not lowest:
         return
     words = ", ".join(f"{name} {value:.0f}" for name, value in lowest.items())
     raise DecisionError(
@@ -164,7 +244,10 @@ def _notes(
     found = []
     if is_reflectance and scale == 1.0:
         found.append(SceneWarning("s2_reflectance", _REFLECTANCE))
-    shares = [float((v >= SATURATED).mean()) for v in values.values()]
+    high = max(float(np.percentile(v, 99)) for v in values.values() if v.size)
+    if not is_reflectance and high * scale < _DARK_DN:
+        found.append(SceneWarning("s2_dark", _DARK.format(high * scale)))
+    shares = [float((v >= SATURATED).mean()) for v in values.values() if v.size]
     if max(shares) > 0:
         found.append(SceneWarning("s2_saturated", _SATURATED.format(max(shares))))
     return found
@@ -172,14 +255,22 @@ def _notes(
 
 def _histogram(samples: Mapping[str, FloatArray]) -> str:
     parts = (
-        f"{name} {np.percentile(v, 0.1):.4g} / {np.median(v):.4g} / {np.percentile(v, 99):.4g}"
+        f"{name} {np.percentile(v, _LOW_PERCENT):.4g} / {np.median(v):.4g} / {np.percentile(v, 99):.4g}"
         for name, v in samples.items()
     )
-    return "lowest 0.1 %, median and highest 1 % of the scene: " + ", ".join(parts)
+    return "lowest 2 %, median and highest 1 % of the scene: " + ", ".join(parts)
 
 
 _REFLECTANCE = (
     "Sentinel-2 holds reflectance from 0 to 1; it was multiplied by 10000, as the model expects."
+)
+_NEGATIVE = (
+    "With the offset of {:g}, {:.0%} of the pixels of a Sentinel-2 band are negative: it may have "
+    "been removed before."
+)
+_DARK = (
+    "Sentinel-2 is unusually dark (99 % of the visible values are below {:.0f}): the numbers may be "
+    "scaled to 8 bits or by ten. Check the source."
 )
 _SATURATED = (
     "Sentinel-2 has saturated pixels (value 65535, up to {:.1%} of a band): they count as no data."

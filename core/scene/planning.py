@@ -22,7 +22,7 @@ def read_plan(scene: Understood) -> ReadPlan:
         tuple(_part(judged, "s2", scene.spec.s2) for judged in scene.optical),
         tuple(_part(judged, "s1", scene.spec.s1) for judged in scene.radar),
         mask,
-        tuple(stacks([(band, "nearest") for band in mask.bands], "mask", None)) if mask else (),
+        tuple(stacks([(band, "nearest") for band in mask.bands], "mask")) if mask else (),
         scene.options.max_cloud,
     )
 
@@ -31,8 +31,13 @@ def _part(judged: Judged, sensor: str, channels: Sequence[ChannelSpec]) -> PartP
     verdict = judged.verdict
     bands = [(band, _resampling(name, channels)) for name, band in judged.part.bands.items()]
     return PartPlan(
-        tuple(stacks(bands, sensor, verdict if isinstance(verdict, S1Verdict) else None)),
+        tuple(
+            stacks(
+                bands, sensor, verdict if isinstance(verdict, S1Verdict) else None, verdict.floor
+            )
+        ),
         verdict if isinstance(verdict, S2Verdict) else None,
+        verdict.is_judged,
     )
 
 

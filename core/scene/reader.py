@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import rasterio
 
+from ..contract.errors import RadiometryError
 from ..contract.result import OK
 from ..contract.spec import ModelSpec
 from .assemble import Layer, assemble, overlay, valid_s1, valid_s2
@@ -52,10 +53,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class PartPlan:
-    """One part of a mosaic of one sensor; ``verdict`` says how its Sentinel-2 becomes DN."""
+    """One part of a mosaic of one sensor; ``verdict`` says how its Sentinel-2 becomes DN.
+
+    ``is_judged`` is False where the sample held no valid pixel, and the unit is not known.
+    """
 
     stacks: tuple[Stack, ...]
     verdict: S2Verdict | None = None
+    is_judged: bool = True
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ class ReadPlan:
 @dataclass(frozen=True)
 class _OpenPart:
     readers: list[StackReader]
-    verdict: S2Verdict | None
+    plan: PartPlan
 
 
 @dataclass(frozen=True)
@@ -172,7 +177,7 @@ Window = tuple[int, int, int, int]
 def _open(plan: ReadPlan, exits: ExitStack) -> _Open:
     geometry = plan.grid.geometry
     s2, s1 = (
-        [_OpenPart(open_stacks(part.stacks, geometry, exits), part.verdict) for part in parts]
+        [_OpenPart(open_stacks(part.stacks, geometry, exits), part) for part in parts]
         for parts in (plan.s2, plan.s1)
     )
     return _Open(s2, s1, open_stacks(plan.mask_stacks, geometry, exits))
@@ -203,11 +208,23 @@ def _layers(parts: list[_OpenPart], window: Window) -> Iterator[Layer]:
         if len(parts) > 1 and not any(reader.reaches(*window) for reader in part.readers):
             continue
         raw = _read(part.readers, window)
-        if part.verdict is None:
-            yield raw, valid_s1(raw)
+        verdict = part.plan.verdict
+        if verdict is None:
+            layer = raw, valid_s1(raw)
         else:
-            dn = {name: part.verdict.dn(values) for name, values in raw.items()}
-            yield dn, valid_s2(dn)
+            dn = {name: verdict.dn(values) for name, values in raw.items()}
+            layer = dn, valid_s2(dn)
+        if not part.plan.is_judged and layer[1].any():
+            raise _unjudged(part.plan)
+        yield layer
+
+
+def _unjudged(plan: PartPlan) -> RadiometryError:
+    name = plan.stacks[0].bands[0].name
+    return RadiometryError(
+        f"'{name}' has valid pixels where the sample that its unit is judged by had none: cut the "
+        "raster to the part with data (in QGIS: Raster > Extraction > Clip) and choose that."
+    )
 
 
 def _read(readers: list[StackReader], window: Window) -> dict[str, FloatArray]:

@@ -18,7 +18,10 @@ from .pixels import Band, FloatArray, blank_sentinels, blank_zeros, open_raster,
 WHOLE = 1500
 # Else: this many windows along each axis, of this many pixels a side; more only where the first
 # ones hold too few pixels, as with a narrow swath.
-LATTICES = ((8, 32), (24, 16), (72, 8))
+Lattice = tuple[int, int]
+LATTICES: tuple[Lattice, ...] = ((8, 32), (24, 16), (72, 8))
+# For bands that need only agree with those that were looked at.
+SPARSE: tuple[Lattice, ...] = ((3, 32), *LATTICES)
 ENOUGH = 1000
 
 
@@ -43,7 +46,9 @@ class Sample:
         return np.where(inside, self.valid[y, x], 0.0)
 
 
-def sample_bands(bands: Sequence[Band], sensor: str) -> Sample:
+def sample_bands(
+    bands: Sequence[Band], sensor: str, lattices: Sequence[Lattice] = LATTICES
+) -> Sample:
     """Return a sample of the whole raster; bands of several files are sampled one by one."""
     samples: dict[str, FloatArray] = {}
     finest = min((band.geometry for band in bands), key=lambda g: g.pixel_size_m)
@@ -52,16 +57,17 @@ def sample_bands(bands: Sequence[Band], sensor: str) -> Sample:
     for path, group in groupby(ordered, key=lambda band: band.path):
         members = list(group)
         with open_raster(path) as dataset:
-            cells = _cells(dataset, members)
+            cells = _cells(dataset, members, lattices)
         blank_zeros(cells)
         if sensor == "s1":
             blank_sentinels(cells)
         for band, layer in zip(members, cells, strict=True):
             samples[band.channel] = layer[~np.isnan(layer)]
         if members[0].geometry == finest:
-            measured = ~np.isnan(cells).all(axis=0)
+            # Radar needs both of its bands, an optical pixel may be 0 in some.
+            blank = np.isnan(cells)
+            measured = ~(blank.any(axis=0) if sensor == "s1" else blank.all(axis=0))
             own = measured.mean(axis=(2, 3)).astype(np.float32)
-            # Optical bands may be 0 alone, radar needs all of its own.
             valid = own if valid is None else _joined(valid, own, sensor)
     assert valid is not None  # one of the bands is the finest
     return Sample(samples, finest, valid)
@@ -73,12 +79,12 @@ def _joined(valid: FloatArray, own: FloatArray, sensor: str) -> FloatArray:
     return np.minimum(valid, own) if sensor == "s1" else np.maximum(valid, own)
 
 
-def _cells(dataset: Any, bands: list[Band]) -> FloatArray:
+def _cells(dataset: Any, bands: list[Band], lattices: Sequence[Lattice]) -> FloatArray:
     """Return values as (bands, cell rows, cell columns, rows in a cell, columns in it)."""
     height, width = bands[0].geometry.height, bands[0].geometry.width
     if max(height, width) <= WHOLE or all(band.has_overviews for band in bands):
         return _decimated(dataset, bands)
-    for count, size in LATTICES:
+    for count, size in lattices:
         windows = _windows(width, height, count, size)
         parts = [read_bands(dataset, bands, window) for window in windows]
         values = np.stack(parts, axis=1).reshape(len(bands), count, count, *parts[0].shape[1:])

@@ -18,20 +18,17 @@ from .advice import scene_warnings
 from .ahead import read_ahead
 from .geometry import Geometry
 from .grid import Tile
+from .judging import constant_channels, judged_s1, judged_s2
 from .layout import lay_grid
 from .mask import choose_mask
 from .missing import check_complete
-from .optical import SAMPLED, judge_s2
 from .overlap import check_overlap
-from .parts import Part
 from .pixels import GDAL_OPTIONS, LOOKING_CACHE
 from .planning import read_plan
-from .radar import judge_s1
 from .reader import Batch, read_batches
 from .report import describe
-from .sampling import sample_bands
 from .sources import Found, find_bands
-from .understood import Judged, Understood
+from .understood import Understood
 
 DEFAULT_OPTIONS = SceneOptions()
 
@@ -115,19 +112,20 @@ def _open(
     wanted_s2, wanted_s1 = base_bands(spec.s2_names), base_bands(spec.s1_names)
     found_s2 = find_bands(s2, "s2", wanted_s2)
     found_s1 = find_bands(s1, "s1", wanted_s1)
-    filled = check_complete(found_s2, wanted_s2, found_s1, wanted_s1, options.fill_missing)
+    lacking = check_complete(found_s2, wanted_s2, found_s1, wanted_s1, options.fill_missing)
     geometries = _optical_geometries(found_s2)
     grid = lay_grid(
         geometries, spec.tile_size, spec.ground_resolution, stride,
         any_pixel_size=options.any_pixel_size,
     )  # fmt: skip
     # Raw numbers make a pair useless wherever it lies; an offset is asked about only of a pair.
-    radar = tuple(_judged_s1(part, options) for part in found_s1.parts) if wanted_s1 else ()
+    radar = tuple(judged_s1(part, options) for part in found_s1.parts) if wanted_s1 else ()
     overlap = check_overlap(grid.geometry, geometries, found_s1)
-    optical = tuple(_judged_s2(part, options) for part in found_s2.parts)
+    optical = tuple(judged_s2(part, options) for part in found_s2.parts)
     return Scene(
         spec, grid, found_s2, found_s1, optical, radar, overlap,
-        choose_mask(found_s2, mask, options.mask_classes), filled, options,
+        choose_mask(found_s2, mask, options.mask_classes),
+        constant_channels(spec, (*optical, *radar), lacking), options,
     )  # fmt: skip
 
 
@@ -141,16 +139,3 @@ def _optical_geometries(found: Found) -> list[Geometry]:
                 path=part.files[0],
             )
     return geometries
-
-
-def _judged_s2(part: Part, options: SceneOptions) -> Judged:
-    looked_at = [part.bands[name] for name in SAMPLED if name in part.bands]
-    sample = sample_bands(looked_at or list(part.bands.values())[:1], "s2")
-    bands = tuple(part.bands.values())
-    return Judged(part, sample, judge_s2(sample.values, bands, part.product, options.s2_offset))
-
-
-def _judged_s1(part: Part, options: SceneOptions) -> Judged:
-    bands = tuple(part.bands.values())
-    sample = sample_bands(bands, "s1")
-    return Judged(part, sample, judge_s1(sample.values, bands, options.s1_unit))

@@ -48,6 +48,7 @@ class Stack:
     resampling: str
     sensor: str
     s1: S1Verdict | None = None
+    floor: float | None = None  # raw values below it are fill
 
     @property
     def geometry(self) -> Geometry:
@@ -65,14 +66,19 @@ class Placement:
     ratio: float  # grid pixel / source pixel
 
 
-def stacks(bands: Sequence[tuple[Band, str]], sensor: str, s1: S1Verdict | None) -> list[Stack]:
+def stacks(
+    bands: Sequence[tuple[Band, str]],
+    sensor: str,
+    s1: S1Verdict | None = None,
+    floor: float | None = None,
+) -> list[Stack]:
     """Return (band, resampling) pairs grouped by geometry and resampling, order kept."""
     groups: dict[Any, list[Band]] = {}
     for band, resampling in bands:
         g = band.geometry
         key = (g.crs.to_wkt(), tuple(g.transform)[:6], g.width, g.height, g.gcps, resampling)
         groups.setdefault(key, []).append(band)
-    return [Stack(tuple(members), key[-1], sensor, s1) for key, members in groups.items()]
+    return [Stack(tuple(members), key[-1], sensor, s1, floor) for key, members in groups.items()]
 
 
 def place(geometry: Geometry, grid: Geometry) -> Placement:
@@ -152,7 +158,8 @@ class StackReader:
             return out
         values = self._to_power(self._physical(self._values(window)))
         source, target = self.stack.geometry, self._grid
-        many = self._placement.ratio >= MANY
+        # The mean of two classes is a third one.
+        many = self._placement.ratio >= MANY and self.stack.sensor != "mask"
         # A fixed scale, or GDAL derives one from each window and values depend on the window.
         scale = min(1.0, 1.0 / self._placement.ratio)
         try:
@@ -187,6 +194,8 @@ class StackReader:
             blank_sentinels(values)
         elif self.stack.sensor == "s2":
             blank_saturated(values)
+        if self.stack.floor is not None:
+            values[values < self.stack.floor] = np.nan
         return values
 
     def _source_window(self, row: int, col: int, height: int, width: int) -> Window | None:

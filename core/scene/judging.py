@@ -1,0 +1,69 @@
+"""A part of a scene with what its numbers are: sampled once, judged once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ..contract.channels import INDEX_BANDS
+from ..contract.errors import MissingChannelsError
+from ..contract.scene_options import SceneOptions
+from ..contract.spec import ModelSpec
+from .optical import SAMPLED, judge_s2
+from .parts import Part
+from .radar import judge_s1
+from .sampling import SPARSE, Sample, sample_bands
+from .understood import Judged
+
+
+def judged_s2(part: Part, options: SceneOptions) -> Judged:
+    """Return a part of Sentinel-2 with its verdict; bands without a pixel are left out of it.
+
+    Raises MissingChannelsError for such a band, unless the user fills what is missing.
+    """
+    deciding = [part.bands[name] for name in SAMPLED if name in part.bands]
+    deciding = deciding or list(part.bands.values())[:1]
+    others = [band for band in part.bands.values() if band not in deciding]
+    sample = sample_bands(deciding, "s2")
+    values = dict(sample.values)
+    if others:
+        values.update(sample_bands(others, "s2", SPARSE).values)
+    part = _without_empty(part, Sample(values, sample.geometry, sample.valid), options)
+    bands = tuple(part.bands.values())
+    return Judged(part, sample, judge_s2(values, bands, part.product, options.s2_offset))
+
+
+def judged_s1(part: Part, options: SceneOptions) -> Judged:
+    """Return a part of Sentinel-1 with its verdict; as :func:`judged_s2`."""
+    sample = sample_bands(tuple(part.bands.values()), "s1")
+    part = _without_empty(part, sample, options)
+    bands = tuple(part.bands.values())
+    return Judged(part, sample, judge_s1(sample.values, bands, options.s1_unit))
+
+
+def constant_channels(
+    spec: ModelSpec, found: Iterable[Judged], lacking: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the channels that the model sees as constant: missing, empty, or made from such."""
+    wanted = {*spec.s2_names, *spec.s1_names}
+    for judged in found:
+        bands = judged.part.bands
+        sensor = spec.s1_names if {*bands} & {*spec.s1_names} else spec.s2_names
+        lacking = [*lacking, *(n for n in sensor if n not in INDEX_BANDS and n not in bands)]
+    gone = set(lacking)
+    made = [name for name, parts in INDEX_BANDS.items() if name in wanted and gone & {*parts}]
+    return tuple(dict.fromkeys([*lacking, *made]))
+
+
+def _without_empty(part: Part, sample: Sample, options: SceneOptions) -> Part:
+    empty = [name for name in part.bands if not sample.values[name].size]
+    if not empty or len(empty) == len(part.bands):
+        return part
+    if not options.fill_missing:
+        raise MissingChannelsError(
+            f"{', '.join(empty)} in {part.bands[empty[0]].name} holds no valid pixel. Choose the "
+            "raster that has it, or have it filled with its training mean (--fill-missing; in QGIS "
+            "'Fill missing channels'), which costs accuracy.",
+            missing=empty,
+            found=[name for name in part.bands if name not in empty],
+        )
+    return Part({name: band for name, band in part.bands.items() if name not in empty})
