@@ -103,8 +103,8 @@ _L1C = (
     "expect haze in the blue bands to lower its accuracy."
 )
 _PARTIAL_BAND = (
-    "Some Sentinel-2 bands cover only a part of the others ({}): outside of it the model sees their "
-    "training mean."
+    "Some Sentinel-2 bands cover only a part of the others ({}): outside of it the model sees "
+    "their training mean."
 )
 _NO_MASK = (
     "A limit for clouds was given, but there is no cloud mask: no tile is skipped. Give one with "

@@ -104,7 +104,11 @@ def judge_s2(
     else:
         stated = _stated_offset(offset / scale, product, bands, in_dn)
         chosen = _checked(main, stated, in_dn, product)
-    _check_others(values, main, is_reflectance, in_dn, asked=decided_offset is None and not chosen)
+    # The scale that metadata state has made reflectance of all of them.
+    if scale == 1.0:
+        _check_same_unit(values, main, is_reflectance)
+    if decided_offset is None and not chosen:
+        _check_same_offset(values, main, in_dn)
     notes = [*_notes(is_reflectance, scale, values), *_after_offset(main, chosen, in_dn)]
     return S2Verdict(chosen, physical, "; ".join(evidence), tuple(notes))
 
@@ -127,8 +131,8 @@ def _stated_offset(
         if theirs is not None and abs(own - theirs) * in_dn > 1:
             assert product is not None
             raise _contradiction(
-                f"The band metadata of Sentinel-2 state an offset of {own * in_dn:g}, {product.name} "
-                f"{product.offset:g}."
+                f"The band metadata of Sentinel-2 state an offset of {own * in_dn:g}, "
+                f"{product.name} one of {product.offset:g}."
             )
         return own
     if theirs and silent:
@@ -194,20 +198,23 @@ def _looks_lifted(values: Mapping[str, FloatArray], in_dn: float) -> dict[str, f
     return lowest if lowest and min(lowest.values()) >= _SUSPICIOUS else {}
 
 
-def _check_others(
-    values: Mapping[str, FloatArray], main: Mapping[str, FloatArray], is_reflectance: bool,
-    in_dn: float, asked: bool,
-) -> None:  # fmt: skip
-    """Raise where bands that did not decide are in another unit than those that did."""
-    others = {name: v for name, v in values.items() if name not in main and v.size}
-    for name, sample in others.items():
-        if (float(np.percentile(sample, 99)) <= _MAX_REFLECTANCE) != is_reflectance:
+def _check_same_unit(
+    values: Mapping[str, FloatArray], main: Mapping[str, FloatArray], is_reflectance: bool
+) -> None:
+    for name, sample in values.items():
+        if sample.size and (float(np.percentile(sample, 99)) <= _MAX_REFLECTANCE) != is_reflectance:
             raise RadiometryError(
                 f"{name} of Sentinel-2 is in another unit than {', '.join(main)}: one is "
                 "reflectance from 0 to 1, the other DN. Bring all bands to one unit."
             )
+
+
+def _check_same_offset(
+    values: Mapping[str, FloatArray], main: Mapping[str, FloatArray], in_dn: float
+) -> None:
+    others = {name: sample for name, sample in values.items() if name not in main and sample.size}
     lifted = _looks_lifted(others, in_dn)
-    if asked and lifted and _DARK_SOMEWHERE & set(lifted):
+    if _DARK_SOMEWHERE & set(lifted):
         raise _contradiction(
             f"{', '.join(lifted)} of Sentinel-2 look as if +1000 were in them, the other bands do "
             "not: they come from different products."
@@ -254,8 +261,9 @@ def _notes(
 
 
 def _histogram(samples: Mapping[str, FloatArray]) -> str:
+    points = (_LOW_PERCENT, 50.0, 99.0)
     parts = (
-        f"{name} {np.percentile(v, _LOW_PERCENT):.4g} / {np.median(v):.4g} / {np.percentile(v, 99):.4g}"
+        f"{name} {' / '.join(f'{value:.4g}' for value in np.percentile(v, points))}"
         for name, v in samples.items()
     )
     return "lowest 2 %, median and highest 1 % of the scene: " + ", ".join(parts)
@@ -269,8 +277,8 @@ _NEGATIVE = (
     "been removed before."
 )
 _DARK = (
-    "Sentinel-2 is unusually dark (99 % of the visible values are below {:.0f}): the numbers may be "
-    "scaled to 8 bits or by ten. Check the source."
+    "Sentinel-2 is unusually dark (99 % of the values looked at are below {:.0f}): the numbers may "
+    "be scaled to 8 bits or by ten. Check the source."
 )
 _SATURATED = (
     "Sentinel-2 has saturated pixels (value 65535, up to {:.1%} of a band): they count as no data."

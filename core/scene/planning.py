@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from ..contract.channels import INDEX_BANDS
 from ..contract.spec import ChannelSpec
+from .layers import PartPlan
 from .optical import S2Verdict
 from .radar import S1Verdict
-from .reader import PartPlan, ReadPlan
+from .reader import ReadPlan
 from .understood import Judged, Understood
 from .warp import stacks
 

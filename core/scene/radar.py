@@ -128,8 +128,8 @@ def _checked_levels(decibels: Mapping[str, np.ndarray], unit: str) -> dict[str, 
     words = ", ".join(f"{name} {value:.1f} dB" for name, value in wrong.items()) or "nothing"
     raise RadiometryError(
         f"Read as {unit}, the median of Sentinel-1 is {words}: no scene looks like that. The "
-        "values are in another unit, or not calibrated: calibrate to sigma0 first (for example in SNAP), "
-        "or state the unit (--s1-unit; in QGIS 'S1 unit').",
+        "values are in another unit, or not calibrated: calibrate to sigma0 first (for example "
+        "in SNAP), or state the unit (--s1-unit; in QGIS 'S1 unit').",
         decision="s1_unit", choices=[DB, POWER, AMPLITUDE, DB100], unit=unit, medians_db=level,
     )  # fmt: skip
 

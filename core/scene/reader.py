@@ -9,13 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import rasterio
 
-from ..contract.errors import RadiometryError
 from ..contract.result import OK
 from ..contract.spec import ModelSpec
-from .assemble import Layer, assemble, overlay, valid_s1, valid_s2
+from .assemble import Layer, assemble, overlay
 from .grid import Tile, TileGrid
+from .layers import OpenPart, PartPlan, layers, open_parts, read_clouds
 from .mask import CloudMask
-from .optical import S2Verdict
 from .pixels import BLOCK_CACHE, GDAL_OPTIONS, FloatArray
 from .warp import Stack, StackReader, open_stacks
 
@@ -52,18 +51,6 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class PartPlan:
-    """One part of a mosaic of one sensor; ``verdict`` says how its Sentinel-2 becomes DN.
-
-    ``is_judged`` is False where the sample held no valid pixel, and the unit is not known.
-    """
-
-    stacks: tuple[Stack, ...]
-    verdict: S2Verdict | None = None
-    is_judged: bool = True
-
-
-@dataclass(frozen=True)
 class ReadPlan:
     """All that a reading thread needs: it opens files of its own."""
 
@@ -82,17 +69,11 @@ class ReadPlan:
 
 
 @dataclass(frozen=True)
-class _OpenPart:
-    readers: list[StackReader]
-    plan: PartPlan
-
-
-@dataclass(frozen=True)
 class _Open:
     """The open files of a plan."""
 
-    s2: list[_OpenPart]
-    s1: list[_OpenPart]
+    s2: list[OpenPart]
+    s1: list[OpenPart]
     mask: list[StackReader]
 
 
@@ -171,16 +152,10 @@ class _Strip:
     masked: np.ndarray | None
 
 
-Window = tuple[int, int, int, int]
-
-
 def _open(plan: ReadPlan, exits: ExitStack) -> _Open:
-    geometry = plan.grid.geometry
-    s2, s1 = (
-        [_OpenPart(open_stacks(part.stacks, geometry, exits), part) for part in parts]
-        for parts in (plan.s2, plan.s1)
-    )
-    return _Open(s2, s1, open_stacks(plan.mask_stacks, geometry, exits))
+    grid = plan.grid.geometry
+    s2, s1 = open_parts(plan.s2, grid, exits), open_parts(plan.s1, grid, exits)
+    return _Open(s2, s1, open_stacks(plan.mask_stacks, grid, exits))
 
 
 def _read_chunk(plan: ReadPlan, chunk: tuple[Tile, ...], files: _Open) -> _Strip:
@@ -189,62 +164,17 @@ def _read_chunk(plan: ReadPlan, chunk: tuple[Tile, ...], files: _Open) -> _Strip
     width = chunk[-1].col * stride + size - left
     window = (top, left, size, width)
     nothing: Layer = {}, np.zeros((size, width), dtype=bool)
-    optical, optical_valid = overlay(_layers(files.s2, window)) or nothing
-    radar, radar_valid = overlay(_layers(files.s1, window)) or nothing
+    optical, optical_valid = overlay(layers(files.s2, window)) or nothing
+    radar, radar_valid = overlay(layers(files.s1, window)) or nothing
     if not plan.spec.s1:
         radar_valid = np.ones((size, width), dtype=bool)
-    cloud, masked = _read_mask(plan.mask, files.mask, window)
+    cloud, masked = read_clouds(plan.mask, files.mask, window)
     s1 = assemble(radar, radar_valid, plan.spec.s1) if plan.spec.s1 else None
     return _Strip(
         left, assemble(optical, optical_valid, plan.spec.s2),
         np.empty((0, size, width), dtype=np.float32) if s1 is None else s1,
         optical_valid, radar_valid, cloud, masked,
     )  # fmt: skip
-
-
-def _layers(parts: list[_OpenPart], window: Window) -> Iterator[Layer]:
-    """Read each part that has pixels in the window, in physical units; of one alone always."""
-    for part in parts:
-        if len(parts) > 1 and not any(reader.reaches(*window) for reader in part.readers):
-            continue
-        raw = _read(part.readers, window)
-        verdict = part.plan.verdict
-        if verdict is None:
-            layer = raw, valid_s1(raw)
-        else:
-            dn = {name: verdict.dn(values) for name, values in raw.items()}
-            layer = dn, valid_s2(dn)
-        if not part.plan.is_judged and layer[1].any():
-            raise _unjudged(part.plan)
-        yield layer
-
-
-def _unjudged(plan: PartPlan) -> RadiometryError:
-    name = plan.stacks[0].bands[0].name
-    return RadiometryError(
-        f"'{name}' has valid pixels where the sample that its unit is judged by had none: cut the "
-        "raster to the part with data (in QGIS: Raster > Extraction > Clip) and choose that."
-    )
-
-
-def _read(readers: list[StackReader], window: Window) -> dict[str, FloatArray]:
-    found: dict[str, FloatArray] = {}
-    for reader in readers:
-        values = reader.read(*window)
-        found.update({b.channel: v for b, v in zip(reader.stack.bands, values, strict=True)})
-    return found
-
-
-def _read_mask(
-    mask: CloudMask | None, readers: list[StackReader], window: Window
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    if mask is None:
-        return None, None
-    values = np.full(window[2:], np.nan, dtype=np.float32)
-    for reader in readers:
-        if reader.reaches(*window):
-            values = np.where(np.isnan(values), reader.read(*window)[0], values)
-    return mask.clouds(values), ~np.isnan(values)
 
 
 class _Packer:
