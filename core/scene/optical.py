@@ -109,7 +109,8 @@ def judge_s2(
         _check_same_unit(values, main, is_reflectance)
     if decided_offset is None and not chosen:
         _check_same_offset(values, main, in_dn)
-    notes = [*_notes(is_reflectance, scale, values), *_after_offset(main, chosen, in_dn)]
+    notes = [*_notes(is_reflectance, scale, values), *_darkness(main, in_dn)]
+    notes += _after_offset(main, chosen, in_dn)
     return S2Verdict(chosen, physical, "; ".join(evidence), tuple(notes))
 
 
@@ -221,6 +222,11 @@ def _check_same_offset(
         )
 
 
+def _darkness(values: Mapping[str, FloatArray], in_dn: float) -> list[SceneWarning]:
+    high = max(float(np.percentile(v, 99)) for v in values.values()) * in_dn
+    return [SceneWarning("s2_dark", _DARK.format(high))] if high < _DARK_DN else []
+
+
 def _after_offset(
     values: Mapping[str, FloatArray], offset: float, in_dn: float
 ) -> list[SceneWarning]:
@@ -251,9 +257,6 @@ def _notes(
     found = []
     if is_reflectance and scale == 1.0:
         found.append(SceneWarning("s2_reflectance", _REFLECTANCE))
-    high = max(float(np.percentile(v, 99)) for v in values.values() if v.size)
-    if not is_reflectance and high * scale < _DARK_DN:
-        found.append(SceneWarning("s2_dark", _DARK.format(high * scale)))
     shares = [float((v >= SATURATED).mean()) for v in values.values() if v.size]
     if max(shares) > 0:
         found.append(SceneWarning("s2_saturated", _SATURATED.format(max(shares))))
