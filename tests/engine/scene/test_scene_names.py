@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -185,6 +188,61 @@ def test_a_virtual_raster_of_unnamed_bands_is_told_by_its_files(
     bands = find_bands([source], "s2", S2_BANDS).bands
     assert [band.index for band in bands.values()] == list(range(1, 13))
     assert {band.found_by for band in bands.values()} == {"file of the virtual band"}
+
+
+def virtual(path: Path, *sources: str, options: tuple[str, ...] = ()) -> RasterSource:
+    """Let gdalbuildvrt make a virtual raster; its names are relative to it."""
+    command = shutil.which("gdalbuildvrt")
+    if command is None:
+        pytest.skip("gdalbuildvrt is not here")
+    subprocess.run([command, "-q", *options, str(path), *sources], check=True, timeout=60)
+    return RasterSource(str(path))
+
+
+def undescribed(path: Path) -> None:
+    path.write_text(re.sub(r"<Description>.*?</Description>", "", path.read_text()))
+
+
+def test_a_virtual_raster_has_the_names_of_the_bands_behind(
+    write_raster: Write, optical: Make, tmp_path: Path
+) -> None:
+    order = S2_BANDS[::-1]
+    east = rasterio.Affine(10, 0, 500_080, 0, -10, 5_300_000)
+    one = write_raster("d/one.tif", optical(8, 8), order)
+    two = write_raster("d/two.tif", optical(8, 8), order, east)
+    source = virtual(tmp_path / "mosaic.vrt", one.path, two.path)
+    undescribed(tmp_path / "mosaic.vrt")
+    expected = {n: (12 - k, "file of the virtual band") for k, n in enumerate(S2_BANDS)}
+    assert found(source) == expected
+    again = virtual(tmp_path / "again.vrt", source.path)
+    undescribed(tmp_path / "again.vrt")
+    assert found(again) == expected
+    other = write_raster("d/two.tif", optical(8, 8), S2_BANDS, east)
+    assert other.path == two.path
+    assert found(source) == {}
+
+
+def test_a_virtual_raster_of_lost_files_has_no_names(
+    write_raster: Write, optical: Make, tmp_path: Path
+) -> None:
+    one = write_raster("one.tif", optical(8, 8), S2_BANDS)
+    source = virtual(tmp_path / "a.vrt", one.path)
+    undescribed(tmp_path / "a.vrt")
+    Path(one.path).unlink()
+    assert found(source) == {}
+
+
+def test_the_number_of_a_netcdf_variable_names_no_band(optical: Make, tmp_path: Path) -> None:
+    """GDAL writes Band1, Band2, ... of a raster without names."""
+    _write_netcdf(tmp_path / "x.nc", optical(8, 8), tuple(f"Band{n}" for n in range(1, 13)))
+    assert found(RasterSource(str(tmp_path / "x.nc"))) == {}
+
+
+def test_the_name_of_a_netcdf_file_says_nothing_of_its_variables(
+    optical: Make, tmp_path: Path
+) -> None:
+    _write_netcdf(tmp_path / "B02.nc", optical(8, 8)[:2], ("B03", "B04"))
+    assert list(found(RasterSource(str(tmp_path / "B02.nc")))) == ["B03", "B04"]
 
 
 def test_a_folder_with_a_virtual_raster_of_its_own_files(shared_data: Path) -> None:
