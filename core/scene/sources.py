@@ -15,7 +15,7 @@ from ..contract.errors import CrsError, JobError, RadiometryError, SourceError
 from ..contract.job import RasterSource
 from ..contract.source_identity import without_credentials
 from .calibration import calibration_file
-from .dates import named_date, tagged_date
+from .dates import axis_date, behind_date, named_date, tagged_date
 from .files import is_gdal_name, raster_files
 from .naming import USER, BandName, Names, band_names
 from .parts import Part, arrange
@@ -23,6 +23,7 @@ from .pixels import Band, has_mask, open_raster
 from .placing import geometry_of
 from .product import Product, product_of
 from .stac import StacAsset, stac_asset
+from .virtual import behind
 
 # Drivers whose variables are rasters of their own.
 _VARIABLES = ("netCDF", "HDF5", "HDF5Image")
@@ -246,7 +247,6 @@ def _band(
 ) -> Band:  # fmt: skip
     nodata = dataset.nodatavals[index - 1]
     product: Product | None = product_of(path, source.path) or (stac.product if stac else None)
-    date = product.date if product else None
     return Band(
         channel=name.channel,
         path=path,
@@ -263,7 +263,18 @@ def _band(
         label=name.label,
         calibration=calibration_file(path),
         product=product,
-        date=date or tagged_date(dataset.tags()) or named_date(without_credentials(path)),
+        date=(product and product.date) or _date(dataset, index, path),
+    )
+
+
+def _date(dataset: Any, index: int, path: str) -> str | None:
+    """Return the day that the band's own place on an axis or file tells, else the raster."""
+    files = [without_credentials(source.path) for source in behind(dataset).get(index, ())]
+    return (
+        axis_date(dataset.tags(), dataset.tags(index))
+        or behind_date(files)
+        or tagged_date(dataset.tags())
+        or named_date(without_credentials(path))
     )
 
 
