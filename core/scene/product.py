@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from ..contract.errors import SourceError
 from .dates import iso_date
-from .files import archive_member, archive_names, is_gdal_name, parse_xml
+from .files import archive_member, archive_names, in_same_archive, is_gdal_name, parse_xml
 
 _NAME = re.compile(r"MTD_MSIL(1C|2A)\.xml", re.I)
 _DRIVER = re.compile(r"SENTINEL2_L\w+:(.+\.xml)(:.*)?", re.I)
@@ -54,7 +54,7 @@ def product_of(path: str, source: str) -> Product | None:
     if inside is not None:
         archive, member = inside
         found = _in_archive(archive_names(archive), member)
-        return _parse(f"/vsizip/{archive}/{found}") if found else None
+        return _parse(in_same_archive(place, found)) if found else None
     if is_gdal_name(place):
         return None
     hit = _near(Path(place), Path(source))
