@@ -8,6 +8,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
@@ -20,6 +21,7 @@ MAX_FILES = 2000
 _ARCHIVES = {".zip": "/vsizip/", ".tar": "/vsitar/", ".tgz": "/vsitar/", ".tar.gz": "/vsitar/"}
 # A drive letter is one letter, a GDAL driver or a URL scheme has more.
 _GDAL_NAME = re.compile(r"/vsi|[A-Za-z][\w+.-]+:")
+_UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error)
 _METADATA = re.compile(r"MTD_\w+\.xml", re.I)
 
 
@@ -64,12 +66,8 @@ def archive_prefix(name: str) -> str | None:
 def archive_names(path: Path) -> list[str]:
     """Return the names of the files in a zip or tar archive; SourceError where it is damaged."""
     try:
-        if archive_prefix(path.name) == "/vsizip/":
-            with zipfile.ZipFile(path) as archive:
-                return archive.namelist()
-        with tarfile.open(path) as archive:
-            return archive.getnames()
-    except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError) as problem:
+        return list(_names_in(path, *_state(path)))
+    except _UNREADABLE as problem:
         raise SourceError(
             f"The archive '{path}' cannot be read ({problem}): it is damaged or incomplete. "
             "Download it again, or unpack it and choose the folder.",
@@ -77,33 +75,80 @@ def archive_names(path: Path) -> list[str]:
         ) from problem
 
 
+@lru_cache(maxsize=4)
+def _names_in(path: Path, _size: int, _modified: int) -> tuple[str, ...]:
+    """Asked for every band, and a compressed tar must be unpacked for it."""
+    if _is_zip(path):
+        with zipfile.ZipFile(path) as archive:
+            return tuple(archive.namelist())
+    with tarfile.open(path) as packed:
+        # GDAL knows no "./" before the names of a tar.
+        return tuple(name.removeprefix("./") for name in packed.getnames())
+
+
 def archive_member(path: str) -> tuple[Path, str] | None:
-    """Return (zip file, name in it) of a ``/vsizip/`` name whose archive lies on this disk."""
-    if not path.startswith("/vsizip/"):
+    """Return (archive, name in it) of a zip or tar name of GDAL whose archive is on this disk."""
+    prefix = next((fs for fs in set(_ARCHIVES.values()) if path.startswith(fs)), None)
+    if prefix is None:
         return None
-    inner = path.removeprefix("/vsizip/")
+    inner = path.removeprefix(prefix)
     if inner.startswith("{"):
         archive, _, member = inner[1:].partition("}/")
         return (Path(archive), member) if os.path.isfile(archive) else None
-    at = re.search(r"\.zip/", inner, re.I)
-    archive = inner[: at.end() - 1] if at else ""
-    return (Path(archive), inner[len(archive) + 1 :]) if os.path.isfile(archive) else None
+    # A folder may be called like an archive.
+    ends = [match.end() - 1 for match in re.finditer(r"\.(?:zip|tar|tgz|gz)/", inner, re.I)]
+    at = next((end for end in ends if os.path.isfile(inner[:end])), None)
+    return None if at is None else (Path(inner[:at]), inner[at + 1 :])
+
+
+def in_same_archive(path: str, member: str) -> str:
+    """Return the GDAL name of another member of the archive that ``path`` lies in."""
+    inside = archive_member(path)
+    assert inside is not None
+    return path.removesuffix(inside[1]) + member
 
 
 def read_text(path: str, limit: int) -> bytes:
-    """Return at most ``limit`` bytes of a small file on disk or in a zip; SourceError if not."""
+    """Return at most ``limit`` bytes of a small file on disk or in an archive.
+
+    Raises SourceError where it cannot be read.
+    """
     try:
         inside = archive_member(path)
         if inside is None:
             with open(path, "rb") as file:
                 return file.read(limit)
-        with zipfile.ZipFile(inside[0]) as archive, archive.open(inside[1]) as member:
-            return member.read(limit)
-    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as problem:
+        return _member_text(*inside, limit, *_state(inside[0]))
+    except (*_UNREADABLE, KeyError, ValueError, RuntimeError) as problem:
         raise SourceError(
             f"'{without_credentials(path)}' cannot be read ({problem}). Download it again.",
             path=without_credentials(path),
         ) from problem
+
+
+@lru_cache(maxsize=4)
+def _member_text(archive: Path, member: str, limit: int, _size: int, _modified: int) -> bytes:
+    if _is_zip(archive):
+        with zipfile.ZipFile(archive) as zipped, zipped.open(member) as file:
+            return file.read(limit)
+    with tarfile.open(archive) as packed:
+        names = (member, f"./{member}")
+        found = next((file for file in packed if file.name in names), None)
+        data = packed.extractfile(found) if found else None
+        if data is None:
+            raise ValueError("there is no such file in it")
+        return data.read(limit)
+
+
+def _is_zip(path: Path) -> bool:
+    prefix = archive_prefix(path.name)
+    return prefix == "/vsizip/" or (prefix is None and zipfile.is_zipfile(path))
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Return what changes when a file does, for what is remembered of it."""
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
 
 
 def parse_xml(path: str, limit: int) -> ElementTree.Element:

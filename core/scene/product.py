@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from xml.etree import ElementTree
 
 from ..contract.errors import SourceError
 from .dates import iso_date
-from .files import archive_member, archive_names, is_gdal_name, parse_xml
+from .files import archive_member, archive_names, in_same_archive, is_gdal_name, parse_xml
 
 _NAME = re.compile(r"MTD_MSIL(1C|2A)\.xml", re.I)
 _DRIVER = re.compile(r"SENTINEL2_L\w+:(.+\.xml)(:.*)?", re.I)
 _OFFSETS = ("BOA_ADD_OFFSET", "RADIO_ADD_OFFSET")
+_BASELINE = ("PROCESSING_BASELINE",)
+FIRST_OFFSET_BASELINE = 4.0
+"""Since then the numbers of a product hold an offset."""
 _DATES = ("DATATAKE_SENSING_START", "PRODUCT_START_TIME", "SENSING_TIME")
 # From R10m up to the .SAFE folder itself.
 _LEVELS_UP = 5
@@ -49,7 +54,7 @@ def product_of(path: str, source: str) -> Product | None:
     if inside is not None:
         archive, member = inside
         found = _in_archive(archive_names(archive), member)
-        return _parse(f"/vsizip/{archive}/{found}") if found else None
+        return _parse(in_same_archive(place, found)) if found else None
     if is_gdal_name(place):
         return None
     hit = _near(Path(place), Path(source))
@@ -86,22 +91,43 @@ def _parse(path: str) -> Product:
     try:
         offsets = {float(text) for text in _texts(root, _OFFSETS)}
     except ValueError as problem:
-        raise SourceError(
-            f"The product metadata '{path}' cannot be read ({problem}). Download it again.",
-            path=path,
-        ) from problem
+        raise _unreadable(path, problem) from problem
     if len(offsets) > 1:
         raise SourceError(
             f"'{path}' gives a different radiometric offset for each band, which no known "
             "Sentinel-2 product does. Check the file.",
             path=path,
         )
+    if not all(map(math.isfinite, offsets)):
+        raise _unreadable(path, "an offset that is no number")
     level = f"L{match.group(1).upper()}" if match else None
     date = next(filter(None, map(iso_date, _texts(root, _DATES))), None)
-    return Product(level, next(iter(offsets), 0.0), match.group(0) if match else path, date)
+    offset = next(iter(offsets), _unstated_offset(root))
+    return Product(level, offset, match.group(0) if match else path, date)
 
 
-def _texts(root: object, tags: tuple[str, ...]) -> Iterator[str]:
-    for node in root.iter():  # type: ignore[attr-defined]  # an Element
+def baseline_of(text: str) -> float | None:
+    """Return a processing baseline such as ``05.09`` as a number, None where it is none."""
+    try:
+        baseline = float(text)
+    except ValueError:
+        return None
+    return baseline if math.isfinite(baseline) else None
+
+
+def _unstated_offset(root: ElementTree.Element) -> float | None:
+    """Return the offset of metadata without one: 0 of old products, else it was lost."""
+    baseline = baseline_of(next(_texts(root, _BASELINE), ""))
+    return 0.0 if baseline is not None and baseline < FIRST_OFFSET_BASELINE else None
+
+
+def _unreadable(path: str, problem: object) -> SourceError:
+    return SourceError(
+        f"The product metadata '{path}' cannot be read ({problem}). Download it again.", path=path
+    )
+
+
+def _texts(root: ElementTree.Element, tags: tuple[str, ...]) -> Iterator[str]:
+    for node in root.iter():
         if node.tag in tags:
             yield node.text or ""

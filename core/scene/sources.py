@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rasterio.crs import CRS
@@ -15,19 +15,22 @@ from ..contract.errors import CrsError, JobError, RadiometryError, SourceError
 from ..contract.job import RasterSource
 from ..contract.source_identity import without_credentials
 from .calibration import calibration_file
-from .dates import named_date, tagged_date
+from .dates import axis_date, behind_date, named_date, tagged_date
 from .files import is_gdal_name, raster_files
-from .naming import USER, BandName, band_names
+from .naming import USER, BandName, Names, band_names
 from .parts import Part, arrange
 from .pixels import Band, has_mask, open_raster
 from .placing import geometry_of
 from .product import Product, product_of
 from .stac import StacAsset, stac_asset
+from .virtual import behind
 
 # Drivers whose variables are rasters of their own.
 _VARIABLES = ("netCDF", "HDF5", "HDF5Image")
 _LEVEL = re.compile(r"(?<![A-Z0-9])(?:MSI|S2)?_?L(1C|2A)(?![A-Z0-9])", re.I)
 _MAX_VARIABLES = 200
+# Contradictions of one file that a message tells.
+_MOST_SAID = 3
 
 
 @dataclass(frozen=True)
@@ -177,7 +180,7 @@ def _take(
     names = _names(dataset, source, path, sensor, stac)
     collected.paths.append(path)
     _note(collected, dataset, names, path, sensor)
-    for index, name in names.items():
+    for index, name in names.named.items():
         # Only of what is needed: an unplaced band that nobody wants does no harm.
         if name.channel in wanted:
             collected.bands.append(_band(dataset, name, index, path, source, stac))
@@ -185,27 +188,36 @@ def _take(
 
 def _names(
     dataset: Any, source: RasterSource, path: str, sensor: str, stac: StacAsset | None
-) -> dict[int, BandName]:
+) -> Names:
     if dataset.count == 0:
         raise SourceError(
             f"'{without_credentials(path)}' holds no bands itself but {len(dataset.subdatasets)} "
             "rasters inside. Choose one of them, in QGIS as a layer of its own.",
             path=without_credentials(path),
         )
-    return _with_map(band_names(dataset, sensor, stac), dataset, source)
+    found = band_names(dataset, sensor, stac)
+    return replace(found, named=_with_map(found.named, dataset, source))
 
 
-def _note(
-    collected: _Collected, dataset: Any, names: dict[int, BandName], path: str, sensor: str
-) -> None:
+def _note(collected: _Collected, dataset: Any, names: Names, path: str, sensor: str) -> None:
     """Remember what a message about missing bands should tell."""
-    collected.names.update(name.channel for name in names.values())
-    if len(names) < dataset.count:
-        collected.unnamed.append(f"'{without_credentials(path)}' ({dataset.count - len(names)})")
-    if not names and sensor != "mask":
+    collected.names.update(name.channel for name in names.named.values())
+    if len(names.named) < dataset.count:
+        collected.unnamed.append(_unnamed(dataset, names, path))
+    if not names.named and sensor != "mask":
         other = "s1" if sensor == "s2" else "s2"
-        found = band_names(dataset, other).values()
+        found = band_names(dataset, other).named.values()
         collected.foreign.update(name.channel for name in found)
+
+
+def _unnamed(dataset: Any, names: Names, path: str) -> str:
+    """Return a file with the number of its bands that have no name, and why."""
+    without = [index for index in dataset.indexes if index not in names.named]
+    said = dict.fromkeys(names.disagreeing[n] for n in without if n in names.disagreeing)
+    why = "".join(
+        f"; names disagree: {', '.join(channels)}" for channels in list(said)[:_MOST_SAID]
+    )
+    return f"'{without_credentials(path)}' ({len(without)}{why})"
 
 
 def _with_map(
@@ -235,7 +247,6 @@ def _band(
 ) -> Band:  # fmt: skip
     nodata = dataset.nodatavals[index - 1]
     product: Product | None = product_of(path, source.path) or (stac.product if stac else None)
-    date = product.date if product else None
     return Band(
         channel=name.channel,
         path=path,
@@ -252,7 +263,18 @@ def _band(
         label=name.label,
         calibration=calibration_file(path),
         product=product,
-        date=date or tagged_date(dataset.tags()) or named_date(without_credentials(path)),
+        date=(product and product.date) or _date(dataset, index, path),
+    )
+
+
+def _date(dataset: Any, index: int, path: str) -> str | None:
+    """Return the day that the band's own place on an axis or file tells, else the raster."""
+    files = [without_credentials(source.path) for source in behind(dataset).get(index, ())]
+    return (
+        axis_date(dataset.tags(), dataset.tags(index))
+        or behind_date(files)
+        or tagged_date(dataset.tags())
+        or named_date(without_credentials(path))
     )
 
 

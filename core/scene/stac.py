@@ -6,15 +6,18 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
+from urllib.parse import unquote
 
 from ..contract.channels import band_from_wavelength, s1_band_from_text, s2_band_from_text
 from .dates import iso_date
-from .product import Product
+from .product import FIRST_OFFSET_BASELINE, Product, baseline_of
 
 _MAX_BYTES = 5_000_000
 _MAX_FILES = 20
-_FIRST_OFFSET_BASELINE = 4.0
+# Reflectance of one DN is 0.0001; a far smaller scale is damage. So is an integer beyond this.
+_LEAST_SCALE = 1e-9
+_MOST = 1e30
 _BASELINES = ("s2:processing_baseline", "processing:version")
 
 
@@ -34,7 +37,7 @@ def stac_asset(path: str) -> StacAsset | None:
     for file in _items(raster):
         item = _read(file)
         for key, asset in _assets(item):
-            if str(asset.get("href", "")).split("?")[0].rstrip("/").endswith(raster.name):
+            if raster.name in _file_names(str(asset.get("href", ""))):
                 return _described(item, key, asset, file.name)
     return None
 
@@ -65,6 +68,12 @@ def _assets(item: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield str(key), asset
 
 
+def _file_names(href: str) -> tuple[str, str]:
+    """Return the last part of an address, as it stands and as the file may be called on disk."""
+    name = href.split("?")[0].replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    return name, unquote(name)
+
+
 def _described(item: Mapping[str, Any], key: str, asset: Mapping[str, Any], file: str) -> StacAsset:
     names = dict(enumerate(map(_band_name, _bands(asset)), start=1))
     names = {number: name for number, name in names.items() if name}
@@ -90,8 +99,8 @@ def _band_name(band: Mapping[str, Any]) -> str:
     for text in texts:
         if s2_band_from_text(text) or s1_band_from_text(text):
             return text
-    centre = band.get("center_wavelength", band.get("eo:center_wavelength"))
-    found = band_from_wavelength(float(centre) * 1000) if isinstance(centre, (int, float)) else None
+    centre = _number(band.get("center_wavelength", band.get("eo:center_wavelength")))
+    found = None if centre is None else band_from_wavelength(centre * 1000)
     return found or next(filter(None, texts), "")
 
 
@@ -111,16 +120,19 @@ def _offset(properties: Mapping[str, Any], asset: Mapping[str, Any]) -> float | 
         return 0.0
     bands = asset.get("raster:bands") or asset.get("bands")
     first = bands[0] if isinstance(bands, list) and bands and isinstance(bands[0], dict) else {}
-    offset = first.get("offset", first.get("raster:offset"))
-    scale = first.get("scale", first.get("raster:scale"))
-    if _is_number(offset) and _is_number(scale) and float(scale) > 0:
-        return round(float(offset) / float(scale), 6)
-    baseline = next((str(properties[key]) for key in _BASELINES if key in properties), "")
-    try:
-        return -1000.0 if float(baseline) >= _FIRST_OFFSET_BASELINE else 0.0
-    except ValueError:
+    offset = _number(first.get("offset", first.get("raster:offset")))
+    scale = _number(first.get("scale", first.get("raster:scale")))
+    if offset is not None and scale is not None and scale >= _LEAST_SCALE:
+        return round(offset / scale, 6)
+    stated = next((str(properties[key]) for key in _BASELINES if key in properties), "")
+    baseline = baseline_of(stated)
+    if baseline is None:
         return None
+    return -1000.0 if baseline >= FIRST_OFFSET_BASELINE else 0.0
 
 
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _number(value: Any) -> float | None:
+    """Return a finite number of JSON as such; the rest, which Python's reader lets in, is none."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return None
+    return float(value) if abs(value) < _MOST else None

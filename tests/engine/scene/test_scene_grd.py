@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,17 +89,28 @@ def safe(whole: Pair, write_raster: Write, tmp_path: Path) -> Path:
     return folder
 
 
+def pack(folder: Path, archive: Path) -> None:
+    if archive.suffix == ".zip":
+        shutil.make_archive(str(archive.with_suffix("")), "zip", folder.parent, folder.name)
+        return
+    mode: Any = "w:gz" if archive.suffix == ".tgz" else "w"
+    # GDAL does not know how pax archives, Python's default, write names over 100 characters.
+    with tarfile.open(archive, mode, format=tarfile.GNU_FORMAT) as file:
+        file.add(folder, folder.name)
+
+
 def radar(scene: Scene) -> np.ndarray:
     return np.concatenate([batch.s1 for batch in scene.batches(scene.select(), 64, 0.5)])
 
 
-@pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
+@pytest.mark.parametrize("packed", ["", "zip", "tar", "tgz"])
 def test_a_safe_product_is_calibrated_and_warped(
-    packed: bool, whole: Pair, safe: Path, spec: ModelSpec, tmp_path: Path
+    packed: str, whole: Pair, safe: Path, spec: ModelSpec, tmp_path: Path
 ) -> None:
     place = safe
     if packed:
-        place = Path(shutil.make_archive(str(tmp_path / "p"), "zip", safe.parent, safe.name))
+        place = tmp_path / f"p.{packed}"
+        pack(safe, place)
         shutil.rmtree(safe)
     with open_scene([whole[0]], [whole[1]], spec) as scene:
         expected = radar(scene)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+import shutil
+import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +25,7 @@ from multimodal.contract.job import RasterSource
 from multimodal.contract.spec import ModelSpec
 from multimodal.scene import open_scene
 from multimodal.scene.sources import find_bands
+from multimodal.scene.stac import stac_asset
 
 Write = Callable[..., RasterSource]
 Make = Callable[..., np.ndarray]
@@ -142,6 +147,84 @@ def test_the_offset_of_a_stac_item(
     assert "scene.json" in described["s2"]["evidence"]
 
 
+@pytest.mark.parametrize("href", ["./old_scene.tif", "s3://b/scene.tif/x", "", "scene.tif.png"])
+def test_an_asset_of_another_file_says_nothing(
+    href: str, write_raster: Write, optical: Make, tmp_path: Path
+) -> None:
+    source = write_raster("scene.tif", optical(8, 8))
+    bands = [{"name": name} for name in S2_BANDS]
+    (tmp_path / "a.json").write_text(item({"href": href, "eo:bands": bands}))
+    assert stac_asset(source.path) is None
+
+
+def test_an_asset_may_be_escaped_as_an_address(write_raster: Write, optical: Make) -> None:
+    source = write_raster("a b%20.tif", optical(8, 8))
+    folder = Path(source.path).parent
+    for href in ("https://x.org/y/a%20b%2520.tif?sig=1", "C:\\y\\a b%20.tif"):
+        (folder / "a.json").write_text(item({"href": href}))
+        assert stac_asset(source.path) is not None
+
+
+@pytest.mark.parametrize(
+    ("properties", "band"),
+    [
+        ({}, {"offset": math.nan, "scale": 1e-4}),
+        ({}, {"offset": -math.inf, "scale": 1e-4}),
+        ({}, {"offset": -0.1, "scale": 1e-320}),
+        ({}, {"offset": -0.1, "scale": math.inf}),
+        ({}, {"offset": 10**400, "scale": 1e-4}),
+        ({"s2:processing_baseline": "nan"}, {}),
+        ({"s2:processing_baseline": None}, {"center_wavelength": 10**400}),
+    ],
+)
+def test_numbers_of_an_item_that_are_none_say_nothing(
+    properties: dict, band: dict, write_raster: Write, optical: Make, tmp_path: Path
+) -> None:
+    source = write_raster("scene.tif", optical(8, 8))
+    asset = {"href": "scene.tif", "eo:bands": [band], "raster:bands": [band]}
+    (tmp_path / "a.json").write_text(item(asset, **properties))
+    described = stac_asset(source.path)
+    assert described is not None
+    assert described.product.offset is None
+
+
+@pytest.mark.parametrize(
+    ("unit", "place", "day"),
+    [
+        ("days since 1990-01-01", 11_851, "2022-06-13"),
+        ("days since 2021-01-01", 500, "2022-05-16"),
+        ("hours since 1970-1-1 12:00:00", 459_708, "2022-06-12"),
+        ("seconds since 1970-01-01T00:00:00Z", 1_655_114_400, "2022-06-13"),
+        ("fortnights since 2021-01-01", 3, None),
+        ("days since 2021-13-01", 3, None),
+        ("days since 2021-01-01", 1e300, None),
+        ("metres", 3, None),
+    ],
+)
+@pytest.mark.parametrize("axis", ["t", "time"])
+def test_the_date_of_a_time_axis(
+    axis: str, unit: str, place: float, day: str | None, optical: Make, tmp_path: Path
+) -> None:
+    path = tmp_path / "cube.nc"
+    _write_netcdf(path, optical(8, 8)[:2], ("B02", "B03"), {axis: (unit, [place])})
+    bands = find_bands([RasterSource(str(path))], "s2", S2_BANDS).bands
+    assert {name: band.date for name, band in bands.items()} == {"B02": day, "B03": day}
+
+
+def test_the_date_of_the_file_behind_a_virtual_band(
+    write_raster: Write, optical: Make, tmp_path: Path
+) -> None:
+    files = [
+        write_raster(f"d/T33UUP_2022061{n}T101031_{name}.tif", optical(8, 8)[:1], (name,)).path
+        for n, name in enumerate(("B02", "B03"))
+    ]
+    source = virtual(tmp_path / "20240101.vrt", *files, options=("-separate",))
+    bands = find_bands([source], "s2", S2_BANDS).bands
+    assert {name: band.date for name, band in bands.items()} == {
+        "B02": "2022-06-10", "B03": "2022-06-11",
+    }  # fmt: skip
+
+
 def test_variables_of_a_netcdf_file(
     write_raster: Write, optical: Make, pair: Pair, spec: ModelSpec, tmp_path: Path
 ) -> None:
@@ -158,7 +241,11 @@ def test_variables_of_a_netcdf_file(
     np.testing.assert_array_equal(cube, tiff)
 
 
-def _write_netcdf(path: Path, values: np.ndarray, names: tuple[str, ...]) -> None:
+def _write_netcdf(
+    path: Path, values: np.ndarray, names: tuple[str, ...],
+    time: dict[str, tuple[str, list[float]]] | None = None,
+) -> None:  # fmt: skip
+    """Write a variable a band; ``time`` names an axis of days with its unit and places."""
     _, height, width = values.shape
     with netcdf_file(path, "w") as file:
         file.Conventions = "CF-1.8"
@@ -172,8 +259,12 @@ def _write_netcdf(path: Path, values: np.ndarray, names: tuple[str, ...]) -> Non
             axis[:] = places
             axis.standard_name, axis.units = f"projection_{name}_coordinate", "m"
         file.createVariable("spatial_ref", "i", ()).crs_wkt = CRS.from_epsg(32633).to_wkt()
+        for name, (unit, days) in (time or {}).items():
+            file.createDimension(name, len(days))
+            axis = file.createVariable(name, "d", (name,))
+            axis[:], axis.units, axis.axis = days, unit, "T"
         for name, layer in zip(names, values, strict=True):
-            band = file.createVariable(name, "h", ("y", "x"))
+            band = file.createVariable(name, "h", (*(time or ()), "y", "x"))
             band[:] = layer
             band.grid_mapping = "spatial_ref"
 
@@ -185,6 +276,61 @@ def test_a_virtual_raster_of_unnamed_bands_is_told_by_its_files(
     bands = find_bands([source], "s2", S2_BANDS).bands
     assert [band.index for band in bands.values()] == list(range(1, 13))
     assert {band.found_by for band in bands.values()} == {"file of the virtual band"}
+
+
+def virtual(path: Path, *sources: str, options: tuple[str, ...] = ()) -> RasterSource:
+    """Let gdalbuildvrt make a virtual raster; its names are relative to it."""
+    command = shutil.which("gdalbuildvrt")
+    if command is None:
+        pytest.skip("gdalbuildvrt is not here")
+    subprocess.run([command, "-q", *options, str(path), *sources], check=True, timeout=60)
+    return RasterSource(str(path))
+
+
+def undescribed(path: Path) -> None:
+    path.write_text(re.sub(r"<Description>.*?</Description>", "", path.read_text()))
+
+
+def test_a_virtual_raster_has_the_names_of_the_bands_behind(
+    write_raster: Write, optical: Make, tmp_path: Path
+) -> None:
+    order = S2_BANDS[::-1]
+    east = rasterio.Affine(10, 0, 500_080, 0, -10, 5_300_000)
+    one = write_raster("d/one.tif", optical(8, 8), order)
+    two = write_raster("d/two.tif", optical(8, 8), order, east)
+    source = virtual(tmp_path / "mosaic.vrt", one.path, two.path)
+    undescribed(tmp_path / "mosaic.vrt")
+    expected = {n: (12 - k, "file of the virtual band") for k, n in enumerate(S2_BANDS)}
+    assert found(source) == expected
+    again = virtual(tmp_path / "again.vrt", source.path)
+    undescribed(tmp_path / "again.vrt")
+    assert found(again) == expected
+    other = write_raster("d/two.tif", optical(8, 8), S2_BANDS, east)
+    assert other.path == two.path
+    assert found(source) == {}
+
+
+def test_a_virtual_raster_of_lost_files_has_no_names(
+    write_raster: Write, optical: Make, tmp_path: Path
+) -> None:
+    one = write_raster("one.tif", optical(8, 8), S2_BANDS)
+    source = virtual(tmp_path / "a.vrt", one.path)
+    undescribed(tmp_path / "a.vrt")
+    Path(one.path).unlink()
+    assert found(source) == {}
+
+
+def test_the_number_of_a_netcdf_variable_names_no_band(optical: Make, tmp_path: Path) -> None:
+    """GDAL writes Band1, Band2, ... of a raster without names."""
+    _write_netcdf(tmp_path / "x.nc", optical(8, 8), tuple(f"Band{n}" for n in range(1, 13)))
+    assert found(RasterSource(str(tmp_path / "x.nc"))) == {}
+
+
+def test_the_name_of_a_netcdf_file_says_nothing_of_its_variables(
+    optical: Make, tmp_path: Path
+) -> None:
+    _write_netcdf(tmp_path / "B02.nc", optical(8, 8)[:2], ("B03", "B04"))
+    assert list(found(RasterSource(str(tmp_path / "B02.nc")))) == ["B03", "B04"]
 
 
 def test_a_folder_with_a_virtual_raster_of_its_own_files(shared_data: Path) -> None:

@@ -158,10 +158,25 @@ def test_the_product_metadata_of_a_safe_folder_decide(
         assert codes(scene) == []
         assert "MTD_MSIL2A.xml" in scene.describe()["s2"]["evidence"]
         np.testing.assert_array_equal(tensors(scene)[0], tensors(clean)[0])
-    for text in (MTD.format(-1000, -900), MTD.format("much", 1), "<cut"):
+    for text in (MTD.format(-1000, -900), MTD.format("much", 1), MTD.format("nan", "nan"), "<cut"):
         xml.write_text(text)
         with pytest.raises(SourceError, match="MTD_MSIL2A"):
             product_of(str(single), str(xml.parent))
+
+
+@pytest.mark.parametrize(
+    ("baseline", "offset"),
+    [("02.05", 0), ("03.01", 0), ("04.00", None), ("05.09", None), ("nan", None), (None, None)],
+)
+def test_metadata_without_an_offset_speak_by_their_baseline(
+    baseline: str | None, offset: float | None, tmp_path: Path
+) -> None:
+    """A product since 04.00 has an offset: where its metadata lost it nothing is said."""
+    text = f"<PROCESSING_BASELINE>{baseline}</PROCESSING_BASELINE>" if baseline else ""
+    (tmp_path / "MTD_MSIL2A.xml").write_text(f"<P>{text}</P>")
+    product = product_of(str(tmp_path / "T33_B02.jp2"), str(tmp_path))
+    assert product is not None
+    assert product.offset == offset
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,9 +16,11 @@ from rasterio.shutil import copy as copy_raster
 from rasterio.transform import Affine
 
 from multimodal.contract.channels import S2_BANDS
+from multimodal.contract.errors import SourceError
 from multimodal.contract.job import RasterSource
 from multimodal.contract.spec import ModelSpec
 from multimodal.scene import Scene, open_scene
+from multimodal.scene.files import read_text
 
 Write = Callable[..., RasterSource]
 Make = Callable[..., np.ndarray]
@@ -114,6 +118,46 @@ def test_a_level_2a_product_in_every_form(
         same = (found == 0) == (expected == 0)
         assert same.mean() > 0.999
         np.testing.assert_allclose(found[:, :, 30:], expected[:, :, 30:], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["tar", "tgz", "tar.gz"])
+@pytest.mark.parametrize("root", ["", "./"])
+def test_the_metadata_of_a_product_in_a_tar(
+    kind: str, root: str, make_product: Callable[[str], Path], pair: Pair, spec: ModelSpec,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    safe = make_product("2A")
+    archive = tmp_path / f"p.{kind}"
+    with tarfile.open(archive, "w" if kind == "tar" else "w:gz", format=tarfile.GNU_FORMAT) as file:
+        file.add(safe, root + safe.name)
+    shutil.rmtree(safe)
+    with open_scene([RasterSource(str(archive))], [pair[1]], spec) as scene:
+        described = scene.describe()["s2"]
+    assert (described["offset"], described["level"]) == (-1000, "L2A")
+    assert described["dates"] == ["2023-06-13"]
+
+
+def test_a_zip_in_a_folder_that_is_called_like_one(
+    make_product: Callable[[str], Path], pair: Pair, spec: ModelSpec, tmp_path: Path
+) -> None:
+    safe = make_product("2A")
+    (tmp_path / "unpacked.zip").mkdir()
+    archive = shutil.make_archive(str(tmp_path / "unpacked.zip" / "a"), "zip", tmp_path, safe.name)
+    shutil.rmtree(safe)
+    with open_scene([RasterSource(archive)], [pair[1]], spec) as scene:
+        assert scene.describe()["s2"]["offset"] == -1000
+
+
+def test_an_archive_that_changed_is_read_again(tmp_path: Path) -> None:
+    archive = tmp_path / "a.tar"
+    for text in ("one", "another"):
+        (tmp_path / "x.xml").write_text(text)
+        with tarfile.open(archive, "w") as file:
+            file.add(tmp_path / "x.xml", "x.xml")
+        os.utime(archive, ns=(0, len(text)))
+        assert read_text(f"/vsitar/{archive}/x.xml", 100) == text.encode()
+    with pytest.raises(SourceError, match="no such file"):
+        read_text(f"/vsitar/{archive}/y.xml", 100)
 
 
 def test_a_level_1c_product_is_allowed_after_a_warning(

@@ -57,11 +57,26 @@ def test_bands_are_found_by_tags(write_raster: Write, optical: Make) -> None:
     assert indexes(source) == {"B8A": 1, "B04": 2}
 
 
-def test_colours_count_only_in_what_is_no_picture(write_raster: Write, optical: Make) -> None:
-    deep = write_raster("deep.tif", optical(8, 8)[:3], photometric="RGB")
-    assert indexes(deep) == {"B04": 1, "B03": 2, "B02": 3}
-    picture = write_raster("picture.tif", optical(8, 8)[:3].astype(np.uint8), photometric="RGB")
-    assert indexes(picture) == {}
+def test_colours_name_no_band(write_raster: Write, optical: Make) -> None:
+    """A composite may be any three bands: red may show near infrared."""
+    assert indexes(write_raster("nrg.tif", optical(8, 8)[:3], photometric="RGB")) == {}
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "said"),
+    [("c_B04.tif", "B03", "B03, B04"), ("d_B08.tif", "Red", "B04, B08")],
+)
+def test_names_that_disagree_are_not_chosen_from(
+    file: str, name: str, said: str, write_raster: Write, optical: Make, pair: Pair, spec: ModelSpec
+) -> None:
+    source = write_raster(file, optical()[:1], (name,))
+    found = find_bands([source], "s2", S2_BANDS)
+    assert found.bands == {}
+    assert found.unnamed == (f"'{source.path}' (1; names disagree: {said})",)
+    with pytest.raises(MissingChannelsError, match=f"names disagree: {said}"):
+        open_scene([source], [pair[1]], spec)
+    mapped = RasterSource(source.path, bands={"B08": 1})
+    assert indexes(mapped) == {"B08": 1}
 
 
 def test_a_band_map_wins_over_names(write_raster: Write, optical: Make) -> None:
