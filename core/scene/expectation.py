@@ -21,13 +21,14 @@ _MOST_TILES = 20_000
 
 def expected_valid(
     grid: TileGrid, tile_ids: np.ndarray, s2: Sequence[Sample], s1: Sequence[Sample],
-    min_valid: float,
+    min_valid: float, clouds: Sequence[Sample] = (), max_cloud: float = 1.0,
 ) -> int:  # fmt: skip
     """Return how many of the tiles are likely to be classified.
 
     Args:
         tile_ids: which tiles of the grid, (N,).
         s1: empty where the model needs no radar.
+        clouds: shares of cloud instead of valid pixels, for ``max_cloud``.
     """
     if not len(tile_ids):
         return 0
@@ -40,6 +41,8 @@ def expected_valid(
         if samples:
             share = _share(samples, x, y, grid.geometry.crs).mean(axis=1)
             enough &= (share >= min_valid) & (share > 0)
+    if clouds:
+        enough &= _share(clouds, x, y, grid.geometry.crs).mean(axis=1) <= max_cloud
     return round(float(enough.mean()) * len(tile_ids))
 
 

@@ -13,6 +13,7 @@ from ..contract.errors import DecisionError, JobError
 from ..contract.job import RasterSource
 from .parts import arrange
 from .pixels import Band, FloatArray, open_raster, read_bands
+from .sampling import Sample, read_cells
 from .sources import Found, find_mask
 
 # Level-2A scene classes: cloud shadow, cloud of medium and high probability, thin cirrus.
@@ -69,6 +70,17 @@ def choose_mask(
     if kind == "CLOUD" and not classes:
         _check_binary(found)
     return CloudMask(kind, found, classes or usual)
+
+
+def sample_clouds(mask: CloudMask) -> tuple[Sample, ...]:
+    """Return for each raster of the mask which share of its cells is cloud, from a sample."""
+    found = []
+    for band in mask.bands:
+        with open_raster(band.path) as dataset:
+            cells = read_cells(dataset, [band])[0]
+        share = mask.clouds(cells).mean(axis=(2, 3)).astype(np.float32)
+        found.append(Sample({}, band.geometry, share))
+    return tuple(found)
 
 
 def _check_binary(bands: Sequence[Band]) -> None:

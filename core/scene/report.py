@@ -9,7 +9,7 @@ import numpy as np
 from .advice import scene_warnings
 from .expectation import expected_valid
 from .geometry import crs_name
-from .mask import CloudMask
+from .mask import CloudMask, sample_clouds
 from .optical import S2Verdict
 from .pixels import Band
 from .radar import S1Verdict
@@ -34,8 +34,12 @@ def describe(
     chosen = np.array([t.tile_id for t in scene.select(extent_wkt, aoi_wkt)])
     tiles = np.arange(len(grid))
     samples = [j.sample for j in scene.optical], [j.sample for j in scene.radar]
+    limit = scene.options.max_cloud
+    clouds = sample_clouds(scene.mask) if scene.mask and limit < 1 else ()
     valid = expected_valid(grid, tiles, *samples, min_valid)
-    good = valid if len(chosen) == len(tiles) else expected_valid(grid, chosen, *samples, min_valid)
+    good = valid
+    if len(chosen) < len(tiles) or clouds:
+        good = expected_valid(grid, chosen, *samples, min_valid, clouds, limit)
     return {
         "s2": _optical(scene),
         "s1": _radar(scene),

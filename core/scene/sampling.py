@@ -57,7 +57,7 @@ def sample_bands(
     for path, group in groupby(ordered, key=lambda band: band.path):
         members = list(group)
         with open_raster(path) as dataset:
-            cells = _cells(dataset, members, lattices)
+            cells = read_cells(dataset, members, lattices)
         blank_zeros(cells)
         if sensor == "s1":
             blank_sentinels(cells)
@@ -79,7 +79,9 @@ def _joined(valid: FloatArray, own: FloatArray, sensor: str) -> FloatArray:
     return np.minimum(valid, own) if sensor == "s1" else np.maximum(valid, own)
 
 
-def _cells(dataset: Any, bands: list[Band], lattices: Sequence[Lattice]) -> FloatArray:
+def read_cells(
+    dataset: Any, bands: list[Band], lattices: Sequence[Lattice] = LATTICES
+) -> FloatArray:
     """Return values as (bands, cell rows, cell columns, rows in a cell, columns in it)."""
     height, width = bands[0].geometry.height, bands[0].geometry.width
     if max(height, width) <= WHOLE or all(band.has_overviews for band in bands):

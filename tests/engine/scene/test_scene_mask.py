@@ -71,6 +71,8 @@ def test_a_band_of_the_same_file_and_the_classes_to_reject(
     assert cloud[:3] == [0, 0.5, 1]
     assert status == ["ok", "skipped: too cloudy", "skipped: too cloudy", "ok"]
     assert described["s2"]["other"] == ["SCL"]
+    assert described["expected_skipped"] == 2
+    assert described["grid"]["tiles_valid"] == 4
 
 
 def test_bits_of_earth_engine(
