@@ -15,6 +15,7 @@ from .product import Product
 _MAX_BYTES = 5_000_000
 _MAX_FILES = 20
 _FIRST_OFFSET_BASELINE = 4.0
+_ABSURD = 1e9
 _BASELINES = ("s2:processing_baseline", "processing:version")
 
 
@@ -91,7 +92,7 @@ def _band_name(band: Mapping[str, Any]) -> str:
         if s2_band_from_text(text) or s1_band_from_text(text):
             return text
     centre = band.get("center_wavelength", band.get("eo:center_wavelength"))
-    found = band_from_wavelength(float(centre) * 1000) if isinstance(centre, (int, float)) else None
+    found = band_from_wavelength(float(centre) * 1000) if _is_number(centre) else None
     return found or next(filter(None, texts), "")
 
 
@@ -123,4 +124,6 @@ def _offset(properties: Mapping[str, Any], asset: Mapping[str, Any]) -> float | 
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Return whether it is a number of this world: a whole one may be too large for a float."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and abs(value) < _ABSURD
