@@ -31,7 +31,7 @@ def describe(
     come from a sample. What differs between the parts of a mosaic stands under ``parts``.
     """
     grid = scene.grid
-    tiles = np.arange(len(grid))
+    tiles = range(len(grid))  # of a small stride there may be billions
     chosen = np.array([t.tile_id for t in scene.select(extent_wkt, aoi_wkt)])
     samples = [j.sample for j in scene.optical], [j.sample for j in scene.radar]
     valid = expected_valid(grid, tiles, *samples, min_valid)

@@ -24,7 +24,7 @@ from .missing import check_complete
 from .optical import SAMPLED, S2Verdict, judge_s2
 from .overlap import check_overlap, nothing_selected
 from .parts import Part
-from .pixels import GDAL_OPTIONS, LOOKING_CACHE
+from .pixels import LOOKING_OPTIONS
 from .planning import read_plan
 from .radar import S1Verdict, judge_s1
 from .radiometry import SceneWarning
@@ -53,7 +53,7 @@ def open_scene(
     Every refusal is a MultimodalError that says what to do: missing channels, no CRS, units that
     are none, no overlap; a DecisionError asks for what only the user can know.
     """
-    with rasterio.Env(**{**GDAL_OPTIONS, "GDAL_CACHEMAX": LOOKING_CACHE}):
+    with rasterio.Env(**LOOKING_OPTIONS):
         return _open(s2, s1, spec, stride, mask, options)
 
 
