@@ -28,7 +28,7 @@ Make = Callable[..., np.ndarray]
 WORKER = Path(__file__).with_name("fuzz_worker.py")
 # Of each of 9 subjects; the last ones have found defects: a place at infinity, numbers too large
 # for a float, lines of calibration that are no numbers.
-SEEDS = (*range(56), 1001, 1097, 1182, 1275)
+SEEDS = (*range(52), 1001, 1097, 1182, 1275)
 SECONDS = 5.0
 # On a busy machine a mutant may wait long for its turn; its computing is counted apart.
 PATIENCE = 30.0
