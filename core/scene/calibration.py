@@ -66,7 +66,7 @@ def read_calibration(path: str) -> Calibration:
         pixels = tuple(_numbers(vector, "pixel") for vector in vectors)
         values = tuple(_numbers(vector, "sigmaNought") for vector in vectors)
         fits = all(len(p) == len(v) > 0 for p, v in zip(pixels, values, strict=True))
-        if not vectors or not fits or np.any(np.diff(lines) <= 0):
+        if not vectors or not fits or not all(map(_rises, (lines, *pixels))):
             raise ValueError("no usable calibration vectors")
         if not all(np.isfinite(v).all() and (v > 0).all() for v in values):
             raise ValueError("a calibration value that is not positive")
@@ -77,6 +77,10 @@ def read_calibration(path: str) -> Calibration:
             path=path,
         ) from problem
     return Calibration(lines, pixels, values)
+
+
+def _rises(places: np.ndarray) -> bool:
+    return bool(np.isfinite(places).all() and (np.diff(places) > 0).all())
 
 
 def _text(node: ElementTree.Element, tag: str) -> str:

@@ -20,8 +20,8 @@ _MOST_TILES = 20_000
 
 
 def expected_valid(
-    grid: TileGrid, tile_ids: np.ndarray, s2: Sequence[Sample], s1: Sequence[Sample],
-    min_valid: float, clouds: Sequence[Sample] = (), max_cloud: float = 1.0,
+    grid: TileGrid, tile_ids: Sequence[int] | np.ndarray, s2: Sequence[Sample],
+    s1: Sequence[Sample], min_valid: float, clouds: Sequence[Sample] = (), max_cloud: float = 1.0,
 ) -> int:  # fmt: skip
     """Return how many of the tiles are likely to be classified.
 
@@ -33,7 +33,7 @@ def expected_valid(
     if not len(tile_ids):
         return 0
     step = -(-len(tile_ids) // _MOST_TILES)
-    chosen = tile_ids[::step]
+    chosen = np.asarray(tile_ids[::step])
     rows, cols = np.divmod(chosen, grid.columns)
     x, y = _points(grid, rows, cols)
     enough = np.ones(len(chosen), dtype=bool)

@@ -117,6 +117,8 @@ class Geometry:
         step = 100.0 / self.metres_per_unit
         xs, ys = np.array([x, x + step, x]), np.array([y, y, y + step])
         lon, lat = project(xs, ys, self.crs, _WGS84)
+        if not np.isfinite(lat).all():
+            return 1.0
         east = (lon[1:] - lon[0]) * math.cos(math.radians(lat[0]))
         lengths = np.hypot(east, lat[1:] - lat[0]) * _METRES_PER_DEGREE / 100.0
         scale = math.sqrt(math.prod(lengths.tolist()))

@@ -23,14 +23,14 @@ from .product import Product
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]
 # GDAL keeps decoded blocks here, so that a row of tiles finds what the row above has decoded.
 BLOCK_CACHE = 128 * 2**20
-# Looking at a scene reads hardly any block twice: what it would keep, the reading lacks later.
-LOOKING_CACHE = 32 * 2**20
 GDAL_OPTIONS = {
     "GDAL_CACHEMAX": BLOCK_CACHE,
     "GDAL_NUM_THREADS": "ALL_CPUS",
     "GDAL_HTTP_CONNECTTIMEOUT": "10",
     "GDAL_HTTP_TIMEOUT": "60",
 }
+# Looking at a scene reads hardly any block twice: what it would keep, the reading lacks later.
+LOOKING_OPTIONS = {**GDAL_OPTIONS, "GDAL_CACHEMAX": 32 * 2**20}
 # The special value of saturated pixels in Level-1C and Level-2A.
 SATURATED = 65_535
 # What products and tools write for "nothing" without declaring it.

@@ -31,8 +31,8 @@ def describe(
     come from a sample. What differs between the parts of a mosaic stands under ``parts``.
     """
     grid = scene.grid
+    tiles = range(len(grid))  # of a small stride there may be billions
     chosen = np.array([t.tile_id for t in scene.select(extent_wkt, aoi_wkt)])
-    tiles = np.arange(len(grid))
     samples = [j.sample for j in scene.optical], [j.sample for j in scene.radar]
     limit = scene.options.max_cloud
     clouds = sample_clouds(scene.mask) if scene.mask and limit < 1 else ()

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 import numpy as np
+import rasterio
 from rasterio.windows import Window
 
 from .geometry import Geometry
-from .pixels import Band, FloatArray, blank_sentinels, blank_zeros, open_raster, read_bands
+from .pixels import (
+    LOOKING_OPTIONS,
+    Band,
+    FloatArray,
+    blank_sentinels,
+    blank_zeros,
+    open_raster,
+    read_bands,
+)
 
 # A raster up to this many pixels a side is read as a whole.
 WHOLE = 1500
@@ -23,6 +34,7 @@ LATTICES: tuple[Lattice, ...] = ((8, 32), (24, 16), (72, 8))
 # For bands that need only agree with those that were looked at.
 SPARSE: tuple[Lattice, ...] = ((3, 32), *LATTICES)
 ENOUGH = 1000
+READERS = min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -88,11 +100,24 @@ def read_cells(
         return _decimated(dataset, bands)
     for count, size in lattices:
         windows = _windows(width, height, count, size)
-        parts = [read_bands(dataset, bands, window) for window in windows]
+        parts = _read_windows(bands, windows)
         values = np.stack(parts, axis=1).reshape(len(bands), count, count, *parts[0].shape[1:])
         if np.count_nonzero(~np.isnan(values) & (values != 0)) >= ENOUGH:
             break
     return values
+
+
+def _read_windows(bands: list[Band], windows: list[Window]) -> list[FloatArray]:
+    """Read windows of one file on several threads: GDAL decodes a block on one alone."""
+    share = -(-len(windows) // READERS)
+    shares = [windows[start : start + share] for start in range(0, len(windows), share)]
+
+    def read(some: list[Window]) -> list[FloatArray]:
+        with rasterio.Env(**LOOKING_OPTIONS), open_raster(bands[0].path) as dataset:
+            return [read_bands(dataset, bands, window) for window in some]
+
+    with ThreadPoolExecutor(READERS) as pool:
+        return [values for part in pool.map(read, shares) for values in part]
 
 
 def _decimated(dataset: Any, bands: list[Band]) -> FloatArray:

@@ -23,7 +23,7 @@ from .layout import lay_grid
 from .mask import choose_mask
 from .missing import check_complete
 from .overlap import check_overlap
-from .pixels import GDAL_OPTIONS, LOOKING_CACHE
+from .pixels import LOOKING_OPTIONS
 from .planning import read_plan
 from .reader import Batch, read_batches
 from .report import describe
@@ -51,7 +51,7 @@ def open_scene(
     Every refusal is a MultimodalError that says what to do: missing channels, no CRS, units that
     are none, no overlap; a DecisionError asks for what only the user can know.
     """
-    with rasterio.Env(**{**GDAL_OPTIONS, "GDAL_CACHEMAX": LOOKING_CACHE}):
+    with rasterio.Env(**LOOKING_OPTIONS):
         return _open(s2, s1, spec, stride, mask, options)
 
 

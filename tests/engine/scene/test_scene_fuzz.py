@@ -26,7 +26,9 @@ Write = Callable[..., RasterSource]
 Make = Callable[..., np.ndarray]
 
 WORKER = Path(__file__).with_name("fuzz_worker.py")
-MUTANTS = 56  # of each of 9 subjects: 504 in all
+# Of each of 9 subjects; the last ones have found defects: a place at infinity, numbers too large
+# for a float, lines of calibration that are no numbers.
+SEEDS = (*range(52), 1001, 1097, 1182, 1275)
 SECONDS = 5.0
 # On a busy machine a mutant may wait long for its turn; its computing is counted apart.
 PATIENCE = 30.0
@@ -287,7 +289,7 @@ def test_damage_ends_as_a_coded_error_or_does_no_harm(
     subject = make(bench)
     assert worker.run(*subject.copy(tmp_path / "whole")) == "ok"
     ends = {}
-    for seed in range(MUTANTS):
+    for seed in SEEDS:
         folder = tmp_path / f"{seed}"
         ends[seed] = worker.run(*subject.copy(folder, seed))
         shutil.rmtree(folder)

@@ -13,7 +13,7 @@ from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from multimodal.contract.errors import CrsError, JobError, SourceError
-from multimodal.scene.geometry import Geometry
+from multimodal.scene.geometry import Geometry, apply, crs_name, project
 from multimodal.scene.grid import Tile, TileGrid
 from multimodal.scene.layout import lay_grid
 
@@ -152,3 +152,187 @@ def test_a_stride_that_makes_millions_of_tiles_is_refused() -> None:
 
 def test_a_full_sentinel_2_tile_has_92_columns() -> None:
     assert grid(10_980, 10_980).columns == math.ceil(10_980 / 120) == 92
+
+
+# Mosaics: the grid covers all parts, on the pixels of the first.
+
+offsets = st.integers(-900, 900)
+
+
+def corners(geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
+    """Return (x, y) of points all around a raster, its corners among them."""
+    along = np.linspace(0, 1, 9)
+    zero, one = np.zeros(9), np.ones(9)
+    cols = np.concatenate([along, along, zero, one]) * geometry.width
+    rows = np.concatenate([zero, one, along, along]) * geometry.height
+    return apply(geometry.transform, cols, rows)
+
+
+def assert_covers(lattice: TileGrid, geometry: Geometry, slack: float = 0.02) -> None:
+    """Demand that every point of a raster's edge lies on the grid; ``slack`` in pixels."""
+    x, y = corners(geometry)
+    if geometry.crs != lattice.geometry.crs:
+        x, y = project(x, y, geometry.crs, lattice.geometry.crs)
+    cols, rows = apply(~lattice.transform, x, y)
+    assert cols.min() >= -slack
+    assert rows.min() >= -slack
+    assert cols.max() <= lattice.width + slack
+    assert rows.max() <= lattice.height + slack
+
+
+def assert_tiled(lattice: TileGrid) -> None:
+    """Demand that the tiles reach over the whole grid, and none lies beside it."""
+    last = (lattice.rows - 1, lattice.columns - 1)
+    for count, pixels in zip(last, (lattice.height, lattice.width), strict=True):
+        start = count * lattice.stride
+        assert start < pixels
+        assert start + max(lattice.tile_size, lattice.stride) >= pixels
+
+
+@st.composite
+def mosaics(draw: st.DrawFn) -> list[Geometry]:
+    """Rasters of one zone: the first of 10 m, the others of 10 or 20 m and off its pixels."""
+    angle = math.radians(draw(st.sampled_from([0.0, 25.0, 90.0, -140.0])))
+    parts = []
+    for size in [10.0, *draw(st.lists(st.sampled_from([10.0, 20.0]), max_size=3))]:
+        a, b = size * math.cos(angle), size * math.sin(angle)
+        x, y = 331_200 + 7.3 * draw(offsets), 5_334_000 + 7.3 * draw(offsets)
+        flip = draw(st.sampled_from([1, -1]))  # south-up
+        place = Affine(a, b * flip, x, b, -a * flip, y)
+        parts.append(Geometry(UTM, place, draw(sizes), draw(sizes)))
+    return parts
+
+
+@given(mosaics(), st.sampled_from([60, 120, 130]))
+@settings(max_examples=150, deadline=None)
+def test_the_grid_of_a_mosaic_covers_every_part_and_keeps_the_first_ones_pixels(
+    parts: list[Geometry], stride: int
+) -> None:
+    lattice = lay_grid(parts, 120, 10.0, stride)
+    for part in parts:
+        assert_covers(lattice, part)
+    assert_tiled(lattice)
+    first = parts[0].upright()
+    cols, rows = apply(~lattice.transform, *apply(first.transform, 0.0, 0.0))
+    assert (cols, rows) == pytest.approx((round(cols), round(rows)), abs=1e-4)
+    assert tuple(lattice.transform)[0:2] == tuple(first.transform)[0:2]
+    # No wider than what is covered, but for the rounding to whole pixels.
+    x, y = (np.concatenate(axis) for axis in zip(*map(corners, parts), strict=True))
+    cols, rows = apply(~lattice.transform, x, y)
+    assert cols.min() < 1 and rows.min() < 1  # noqa: PT018
+    assert lattice.width - cols.max() < 1 and lattice.height - rows.max() < 1  # noqa: PT018
+
+
+@given(mosaics(), st.integers(0, 10_000), st.integers(0, 10_000))
+@settings(max_examples=60, deadline=None)
+def test_a_tile_of_a_mosaic_keeps_its_id_and_place_under_any_extent(
+    parts: list[Geometry], one: int, other: int
+) -> None:
+    lattice = lay_grid(parts, 120, 10.0, None)
+    every = {tile.tile_id: tile for tile in lattice.select()}
+    assert len(every) == len(lattice)
+    picked = [every[n % len(every)] for n in (one, other)]
+    areas = [shapely.Polygon(lattice.corners(tile)) for tile in picked]
+    for area in (*areas, shapely.union_all(areas), shapely.union_all(areas).envelope):
+        chosen = lattice.select(area.wkt)
+        assert {tile.tile_id for tile in chosen} <= set(every)
+        assert all(every[tile.tile_id] == tile for tile in chosen)
+    both = lattice.select(shapely.union_all(areas).buffer(0.01).wkt)
+    assert set(picked) <= set(both)
+
+
+# Degrees: a metric grid in the zone of the middle.
+
+
+def in_degrees(lon: float, lat: float, width: int = 500, height: int = 400) -> Geometry:
+    """Return a raster with its upper left corner there and pixels of about 10 m."""
+    size = 10 / 111_320
+    across = size / max(math.cos(math.radians(lat)), 0.02)
+    return Geometry(CRS.from_epsg(4326), Affine(across, 0, lon, 0, -size, lat), width, height)
+
+
+@given(st.integers(1, 60), st.floats(0.1, 5.9), st.floats(-79.5, 83.9))
+@settings(max_examples=200, deadline=None)
+def test_degrees_get_a_grid_in_metres_in_the_utm_zone_of_their_middle(
+    zone: int, within: float, lat: float
+) -> None:
+    raster = in_degrees(-180 + 6 * (zone - 1) + within, lat)
+    lon_middle, lat_middle = raster.centre
+    zone_of_middle = int((lon_middle + 180) % 360 // 6) + 1
+    code = (32600 if lat_middle >= 0 else 32700) + zone_of_middle
+    lattice = lay_grid([raster], 120, 10.0, None)
+    assert crs_name(lattice.geometry.crs) == f"EPSG:{code}"
+    assert_metric(lattice, raster)
+
+
+def assert_metric(lattice: TileGrid, raster: Geometry) -> None:
+    assert_covers(lattice, raster)
+    assert_tiled(lattice)
+    t = lattice.transform
+    assert tuple(t)[:6] == (10, 0, t.c, 0, -10, t.f)
+    assert (t.c % 10, t.f % 10) == (0, 0)
+    # About as large as the raster: UTM turns it, and stretches by less than a part in 100.
+    assert lattice.width < 1.6 * raster.width
+    assert lattice.height < 1.8 * raster.height
+
+
+@given(st.floats(-180, 179.9), st.floats(84.1, 89.0), st.sampled_from([5041, 5042]))
+@settings(max_examples=60, deadline=None)
+def test_near_the_poles_the_grid_is_polar_stereographic(lon: float, lat: float, code: int) -> None:
+    raster = in_degrees(lon, lat if code == 5041 else -lat, 200, 100)
+    lattice = lay_grid([raster], 120, 10.0, None)
+    assert crs_name(lattice.geometry.crs) == f"EPSG:{code}"
+    assert_covers(lattice, raster)
+    assert_tiled(lattice)
+
+
+@pytest.mark.parametrize("lat", [0.02, 51.5, -17.8, 71.0, -70.0])
+@pytest.mark.parametrize(("lon", "zone"), [(179.9, 60), (179.96, 60), (179.99, 1), (-179.99, 1)])
+def test_a_raster_over_the_antimeridian_has_one_grid_whichever_way_it_counts(
+    lat: float, lon: float, zone: int
+) -> None:
+    raster = in_degrees(lon, lat)
+    turned = in_degrees(lon + (360 if lon < 0 else -360), lat)
+    grids = [lay_grid([geometry], 120, 10.0, None) for geometry in (raster, turned)]
+    code = int(crs_name(grids[0].geometry.crs).removeprefix("EPSG:"))
+    assert code // 100 == (326 if lat >= 0 else 327)
+    assert code % 100 in ({1, 60} if lon > 0 else {zone})
+    for lattice, geometry in zip(grids, (raster, turned), strict=True):
+        assert_metric(lattice, geometry)
+    assert grids[0] == grids[1]
+
+
+@given(st.floats(-0.3, 0.3), st.floats(-0.3, 0.3), st.sampled_from([179.98, -179.98, 12.0, -60.0]))
+@settings(max_examples=60, deadline=None)
+def test_a_mosaic_in_degrees_is_covered_also_over_the_antimeridian(
+    east: float, north: float, lon: float
+) -> None:
+    other = lon + east
+    other -= 360 * round(other / 360)  # as products do: 179.99, then -179.99
+    parts = [in_degrees(lon, 48.0), in_degrees(other, 48.0 + north)]
+    lattice = lay_grid(parts, 120, 10.0, None)
+    for part in parts:
+        assert_covers(lattice, part)
+    assert_tiled(lattice)
+    assert max(lattice.width, lattice.height) < 5000
+
+
+@given(st.sampled_from([(32660, 32601), (32633, 32632), (32760, 32701)]), st.floats(-70, 70))
+@settings(max_examples=60, deadline=None)
+def test_parts_in_neighbouring_zones_are_covered_in_the_zone_of_the_first(
+    codes: tuple[int, int], lat: float
+) -> None:
+    """Both lie at the border of the zones: 6 degrees wide, so 3 from each central meridian."""
+    lat = abs(lat) if codes[0] < 32700 else -abs(lat)
+    border = 180.0 if codes[0] % 100 == 60 else 12.0
+    parts = []
+    for code in codes:
+        crs = CRS.from_epsg(code)
+        x, y = project(np.array([border]), np.array([lat]), CRS.from_epsg(4326), crs)
+        corner = round(float(x[0]) / 10) * 10 - 1500, round(float(y[0]) / 10) * 10 + 1500
+        parts.append(Geometry(crs, Affine(10, 0, corner[0], 0, -10, corner[1]), 300, 300))
+    lattice = lay_grid(parts, 120, 10.0, None)
+    assert crs_name(lattice.geometry.crs) == f"EPSG:{codes[0]}"
+    for part in parts:
+        assert_covers(lattice, part)
+    assert max(lattice.width, lattice.height) < 400

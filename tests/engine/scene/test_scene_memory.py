@@ -15,6 +15,9 @@ from rasterio.transform import Affine
 from rasterio.windows import Window
 
 from multimodal.contract.channels import S2_BANDS
+from multimodal.contract.job import RasterSource
+from multimodal.contract.spec import ModelSpec
+from multimodal.scene import open_scene
 
 SIDE, BLOCK = 36_000, 512
 # Blocks under the middles of an 8 x 8 lattice, and under the cross of tiles that is read.
@@ -75,3 +78,16 @@ def test_a_huge_raster_is_inspected_and_read_in_little_memory(huge: tuple[str, s
     assert peaks[-1] < LIMIT_MB
     # The block cache fills in the first half.
     assert peaks[-1] - peaks[len(peaks) // 2] < GROWTH_MB, peaks
+
+
+def test_billions_of_tiles_are_not_listed_to_describe_a_few(
+    huge: tuple[str, str], spec: ModelSpec
+) -> None:
+    s2, s1 = map(RasterSource, huge)
+    few = (
+        "POLYGON ((480000 5220000, 480100 5220000, 480100 5219900, 480000 5219900, 480000 5220000))"
+    )
+    with open_scene([s2], [s1], spec, stride=1) as scene:
+        verdict = scene.describe(few)
+    assert verdict["grid"]["tiles"] > 10**9
+    assert 0 < verdict["selected"] <= 121
