@@ -313,6 +313,10 @@ def test_a_bad_file_in_a_folder_is_named_only_when_its_band_is_missed(
     [
         "/vsicurl/http://user:hunter2@127.0.0.1:9/a.tif?sig=hunter2",
         "http://user:hunter2@127.0.0.1:9/a.tif?sig=hunter2",
+        "http://user:x@hunter2@127.0.0.1:9/a.tif",
+        "http://user:x/hunter2@127.0.0.1:9/a.tif",
+        "PG:dbname=a.tif password=hunter2",
+        "dbname=a.tif password='x hunter2'",
     ],
 )
 def test_credentials_never_reach_a_message(path: str) -> None:
