@@ -10,7 +10,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-_USER = re.compile(r"(\w+://)[^/@\s]*@")
+# After a colon a password may hold anything, so it ends at the last @: better a place that is cut
+# short (of a name with a port and an @) than half a password.
+_USER = re.compile(r"(\w+://)(?:[^/?:\s]*:.*@|[^/?@\s]*@)", re.S)
+_USER_IN_TEXT = re.compile(r"(\w+://)(?:[^/?:\s]*:\S*@|[^/?@\s]*@)")
+_QUERY_IN_TEXT = re.compile(r"(\w+://[^\s?'\"]*)\?[^\s'\"]*")
+# Of databases: PG:dbname=x password='it''s', and Oracle's georaster:user/password@place.
+_PASSWORD = re.compile(
+    r"""(\w*(?:passw(?:or)?d|passphrase|pwd|secret)\w*\s*=\s*)
+        (?:'(?:[^'\\]|\\.|'')*'?|"[^"]*"?|(?:\\.|[^\s'"\\])+)""",
+    re.I | re.S | re.X,
+)
+_LOGIN = re.compile(r"(?<!\w)((?:georaster|geor|oci):)[^@\s]*@", re.I)
 _FILE_SYSTEM = re.compile(r"/vsi\w+/")
 _DRIVER = re.compile(r"[A-Za-z]\w+:")
 _METADATA = re.compile(r"MTD_\w+\.xml", re.I)
@@ -41,8 +52,22 @@ def source_identity(path: str) -> dict[str, Any]:
 
 def without_credentials(path: str) -> str:
     """Return a GDAL name without user names, passwords, tokens and query strings."""
-    hidden = _USER.sub(r"\1", path)
+    hidden = _without_login(path)
     return hidden.split("?", 1)[0] if "://" in hidden or "/vsi" in hidden else hidden
+
+
+def without_credentials_in_text(text: str) -> str:
+    """Return a sentence without user names, passwords and query strings of addresses in it."""
+    hidden = _QUERY_IN_TEXT.sub(r"\1", _USER_IN_TEXT.sub(r"\1", text))
+    return _without_password(hidden)
+
+
+def _without_login(name: str) -> str:
+    return _without_password(_USER.sub(r"\1", name))
+
+
+def _without_password(text: str) -> str:
+    return _PASSWORD.sub(r"\1***", _LOGIN.sub(r"\1", text))
 
 
 def _local_part(name: str) -> Path | None:
@@ -90,6 +115,6 @@ def _digest(texts: list[str]) -> str:
 
 
 def _without_secrets(name: str) -> str:
-    head, mark, query = _USER.sub(r"\1", name).partition("?")
+    head, mark, query = _without_login(name).partition("?")
     kept = [(key, value) for key, value in parse_qsl(query, True) if not _SECRET.search(key)]
     return head + mark + urlencode(kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,30 +12,55 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 from ..contract.errors import JobError
-from .geometry import crs_name, project
+from .geometry import project
 
 _EWKT = re.compile(r"\s*SRID=(\d+);(.*)", re.I | re.S)
 _KINDS = ("Polygon", "MultiPolygon", "GeometryCollection")
-# A straight edge is a curve in another projection: points are added to this share of its box.
-_EDGE_SHARE = 0.02
+_TURN = 360.0
 
 
-def parse_area(text: str, name: str, crs: CRS, own: CRS | None = None) -> Any:
-    """Return a polygon as a valid geometry in ``crs``.
+@dataclass(frozen=True)
+class Area:
+    """A valid polygon in its own CRS: one of the whole world has no image in a UTM zone."""
+
+    shape: Any
+    crs: CRS
+
+    def __post_init__(self) -> None:
+        shapely.prepare(self.shape)
+
+    def holds(self, xs: np.ndarray, ys: np.ndarray, crs: CRS) -> np.ndarray:
+        """Return whether each point of ``crs`` lies in the polygon or on its edge."""
+        x, y = self.places(xs, ys, crs)
+        known = np.isfinite(x) & np.isfinite(y)
+        inside = np.zeros(len(x), dtype=bool)
+        inside[known] = shapely.intersects_xy(self.shape, x[known], y[known])
+        return inside
+
+    def places(self, xs: np.ndarray, ys: np.ndarray, crs: CRS) -> tuple[np.ndarray, np.ndarray]:
+        """Return points of ``crs`` in the polygon's, on its side of the antimeridian."""
+        if crs != self.crs:
+            xs, ys = project(xs, ys, crs, self.crs)
+        if self.crs.is_geographic and not self.shape.is_empty:
+            west, _, east, _ = self.shape.bounds
+            xs = xs + _TURN * np.round(((west + east) / 2 - xs) / _TURN)
+        return xs, ys
+
+
+def parse_area(text: str, name: str, crs: CRS) -> Area:
+    """Return a polygon.
 
     Args:
-        text: WKT in ``own``, or EWKT (``SRID=4326;POLYGON ...``) in the CRS of its EPSG code.
+        text: WKT in ``crs``, or EWKT (``SRID=4326;POLYGON ...``) in the CRS of its EPSG code.
         name: what the polygon is, for the error.
-        own: the CRS of plain WKT; ``crs`` where None.
+        crs: that of plain WKT.
 
     Raises:
-        JobError: not WKT, not a polygon, or not to be had in ``crs``.
+        JobError: not WKT, not a polygon, or in a CRS that is unknown.
     """
     coded = _EWKT.fullmatch(text)
-    area = _from_wkt(coded[2] if coded else text, name)
-    if coded:
-        own = _known(int(coded[1]), name)
-    return area if own is None else _projected(area, name, own, crs)
+    shape = _from_wkt(coded[2] if coded else text, name)
+    return Area(shapely.force_2d(shape), _known(int(coded[1]), name) if coded else crs)
 
 
 def _from_wkt(wkt: str, name: str) -> Any:
@@ -60,22 +86,3 @@ def _known(code: int, name: str) -> CRS:
             f"The {name} has the CRS EPSG:{code}, which is unknown: reproject it to the CRS of "
             "Sentinel-2."
         ) from problem
-
-
-def _projected(area: Any, name: str, own: CRS, crs: CRS) -> Any:
-    if own == crs or area.is_empty:
-        return area
-    west, south, east, north = area.bounds
-    length = max(east - west, north - south) * _EDGE_SHARE
-    fine = shapely.segmentize(area, length) if length > 0 else area
-
-    def moved(points: np.ndarray) -> np.ndarray:
-        return np.column_stack(project(points[:, 0], points[:, 1], own, crs))
-
-    projected = shapely.transform(shapely.force_2d(fine), moved)
-    if not np.isfinite(shapely.get_coordinates(projected)).all():
-        raise JobError(
-            f"The {name} ({crs_name(own)}) reaches outside the area where the CRS of Sentinel-2 is "
-            "defined: choose a smaller area around the scene."
-        )
-    return shapely.make_valid(projected)

@@ -36,9 +36,9 @@ def raster_files(path: str) -> tuple[str, ...]:
     local = Path(path)
     if not os.path.exists(path):  # unlike Path.exists no error for a name that cannot be
         raise SourceError(
-            f"'{path}' does not exist. Check the path; a file on a network drive or a removed "
-            "disk must be connected first.",
-            path=path,
+            f"'{without_credentials(path)}' does not exist. Check the path; a file on a network "
+            "drive or a removed disk must be connected first.",
+            path=without_credentials(path),
         )
     if _METADATA.fullmatch(local.name):
         local = local.parent

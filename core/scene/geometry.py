@@ -25,6 +25,9 @@ _WGS84 = CRS.from_epsg(4326)
 _EDGE_POINTS = 21
 # UTM stays within 0.1 %; Web Mercator is off by half at 48 degrees.
 MAX_DISTORTION = 0.05
+# Metres, feet or degrees: what is farther from the origin lies in no CRS.
+_FARTHEST = 1e10
+_POLE = 90.0
 # Beyond these latitudes there is no UTM, but Universal Polar Stereographic.
 _UPS_NORTH, _UPS_SOUTH = 84.0, -80.0
 
@@ -68,13 +71,24 @@ class Geometry:
     @cached_property
     def centre(self) -> tuple[float, float]:
         """Longitude and latitude of the middle; CrsError where it has none."""
-        x, y = apply(self.transform, self.width / 2, self.height / 2)
-        lon, lat = project(np.array([x]), np.array([y]), self.crs, _WGS84)
-        if not (np.isfinite(lon[0]) and np.isfinite(lat[0])):
+        lon, lat = self._middle
+        if not self.is_on_earth:
             raise CrsError(
                 f"The middle of a raster in {crs_name(self.crs)} lies nowhere on Earth. Check its "
                 "CRS and its position."
             )
+        return lon, lat
+
+    @property
+    def is_on_earth(self) -> bool:
+        """Whether the middle has a longitude and a latitude."""
+        lon, lat = self._middle
+        return math.isfinite(lon) and abs(lat) <= _POLE
+
+    @cached_property
+    def _middle(self) -> tuple[float, float]:
+        x, y = apply(self.transform, self.width / 2, self.height / 2)
+        lon, lat = project(np.array([x]), np.array([y]), self.crs, _WGS84)
         return float(lon[0]), float(lat[0])
 
     def upright(self) -> Geometry:
@@ -97,8 +111,9 @@ class Geometry:
         finite = np.isfinite(xs) & np.isfinite(ys)
         if finite.sum() < 3:
             raise CrsError(
-                "A raster lies outside the area where the other raster's coordinate system is "
-                "defined. Check the CRS of both layers.",
+                f"A raster in {crs_name(self.crs)} lies outside the area where the other raster's "
+                f"coordinate system ({crs_name(crs or self.crs)}) is defined. Check the CRS of "
+                "both layers.",
             )
         return shapely.make_valid(shapely.Polygon(np.column_stack([xs[finite], ys[finite]])))
 
@@ -117,13 +132,13 @@ class Geometry:
         step = 100.0 / self.metres_per_unit
         xs, ys = np.array([x, x + step, x]), np.array([y, y, y + step])
         lon, lat = project(xs, ys, self.crs, _WGS84)
-        if not np.isfinite(lat).all():
+        if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
             return 1.0
         east = (lon[1:] - lon[0]) * math.cos(math.radians(lat[0]))
         lengths = np.hypot(east, lat[1:] - lat[0]) * _METRES_PER_DEGREE / 100.0
         scale = math.sqrt(math.prod(lengths.tolist()))
-        # A step over the antimeridian, or a place that no longitude and latitude is known of.
-        return scale if math.isfinite(scale) and scale < 100 else 1.0
+        # A step over the antimeridian.
+        return scale if scale < 100 else 1.0
 
     def pixels_of(self, xs: np.ndarray, ys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return (columns, rows) of points in the raster's CRS."""
@@ -190,6 +205,19 @@ def project(
     xs: np.ndarray, ys: np.ndarray, source: CRS, target: CRS
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return points in another CRS, in the order (x, y); not finite where they have no image."""
+    # PROJ turns a longitude of 1e15 round and round, for ever.
+    sane = (np.abs(xs) < _FARTHEST) & (np.abs(ys) < _FARTHEST)
+    if not sane.all():
+        moved = np.full((2, len(xs)), np.nan)
+        if sane.any():
+            moved[:, sane] = project(xs[sane], ys[sane], source, target)
+        return moved[0], moved[1]
+    return _project(xs, ys, source, target)
+
+
+def _project(
+    xs: np.ndarray, ys: np.ndarray, source: CRS, target: CRS
+) -> tuple[np.ndarray, np.ndarray]:
     try:
         moved = transform_points(source, target, xs.tolist(), ys.tolist())
     except CRSError as problem:
@@ -202,7 +230,7 @@ def project(
         if len(xs) == 1:
             return np.array([np.nan]), np.array([np.nan])
         halves = (slice(None, len(xs) // 2), slice(len(xs) // 2, None))
-        parts = [project(xs[half], ys[half], source, target) for half in halves]
+        parts = [_project(xs[half], ys[half], source, target) for half in halves]
         return np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts])
     return np.asarray(moved[0], dtype=float), np.asarray(moved[1], dtype=float)
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import shapely
 from affine import Affine
 from rasterio.crs import CRS
 
 from ..contract.errors import JobError
-from .areas import parse_area
+from .areas import Area, parse_area
+from .candidates import candidates
 from .geometry import Geometry, apply
 
 MAX_TILES = 5_000_000
+# Centres that are projected in one go: each go costs PROJ a new start.
+_TOGETHER = 65_536
 Corner = tuple[float, float]
 
 
@@ -110,45 +111,35 @@ class TileGrid:
         not restrict. May be empty. Raises JobError for what is no polygon, or for too many tiles.
         """
         areas = [
-            parse_area(wkt, name, self.geometry.crs, area_crs)
+            parse_area(wkt, name, area_crs or self.geometry.crs)
             for wkt, name in ((extent_wkt, "extent"), (aoi_wkt, "area of interest"))
             if wkt is not None
         ]
         return tuple(self._inside(areas))
 
-    def _inside(self, areas: list[Any]) -> Iterator[Tile]:
-        rows, cols = self._candidates(areas)
+    def _inside(self, areas: list[Area]) -> Iterator[Tile]:
+        rows, cols = candidates(self, areas)
         if len(rows) * len(cols) > MAX_TILES:
             raise JobError(
                 f"A stride of {self.stride} pixels gives {len(rows) * len(cols)} tiles here, "
                 f"the limit is {MAX_TILES}. Use a larger stride or a smaller extent."
             )
-        for area in areas:
-            shapely.prepare(area)
+        together = max(1, _TOGETHER // max(len(cols), 1))
         columns = self.columns
-        for row in rows:
-            x, y = self.centres(np.full(len(cols), row), cols)
-            inside = np.ones(len(cols), dtype=bool)
-            for area in areas:
-                inside &= shapely.intersects_xy(area, x, y)
-            for col in cols[inside].tolist():
-                yield Tile(int(row) * columns + col, int(row), col)
+        for start in range(0, len(rows), together):
+            row, col = (axis.ravel() for axis in np.meshgrid(rows[start : start + together], cols,
+                                                             indexing="ij"))  # fmt: skip
+            inside = self._held(areas, row, col)
+            for r, c in zip(row[inside].tolist(), col[inside].tolist(), strict=True):
+                yield Tile(r * columns + c, r, c)
 
-    def _candidates(self, areas: list[Any]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the rows and columns that the bounding boxes of all areas leave."""
-        top, bottom, left, right = 0, self.rows - 1, 0, self.columns - 1
+    def _held(self, areas: list[Area], rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+        """Return whether the centres of tiles lie in all areas."""
+        x, y = self.centres(rows, cols)
+        inside = np.ones(len(x), dtype=bool)
         for area in areas:
-            if area.is_empty:
-                return np.arange(0), np.arange(0)
-            west, south, east, north = area.bounds
-            box = np.array([[west, south], [east, south], [east, north], [west, north]])
-            cols, rows = apply(~self.transform, box[:, 0], box[:, 1])
-            half = self.tile_size / 2
-            left = max(left, math.floor((cols.min() - half) / self.stride))
-            right = min(right, math.ceil((cols.max() - half) / self.stride))
-            top = max(top, math.floor((rows.min() - half) / self.stride))
-            bottom = min(bottom, math.ceil((rows.max() - half) / self.stride))
-        return np.arange(top, bottom + 1), np.arange(left, right + 1)
+            inside[inside] = area.holds(x[inside], y[inside], self.geometry.crs)
+        return inside
 
     def _count(self, pixels: int) -> int:
         reach = max(self.tile_size, self.stride)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import shapely
 from rasterio.crs import CRS
 
-from ..contract.errors import NoOverlapError
-from .areas import parse_area
+from ..contract.errors import CrsError, NoOverlapError
+from .areas import Area, parse_area
 from .geometry import Geometry, crs_name
 from .grid import TileGrid
 from .sources import Found
@@ -38,19 +39,43 @@ def check_overlap(grid: Geometry, s2: Sequence[Geometry], s1: Found) -> float:
 def nothing_selected(grid: TileGrid, wkts: list[str], own: CRS) -> NoOverlapError:
     """Return the error of a selection without tiles: outside, or too small."""
     side = grid.tile_size * grid.geometry.pixel_size_m
-    scene = grid.geometry.footprint()
-    areas = [parse_area(wkt, "area", grid.geometry.crs, own) for wkt in wkts]
-    touches = all(scene.intersects(area) for area in areas)
-    asked = "; ".join(map(_bounds, areas))
+    areas = [parse_area(wkt, "area", own) for wkt in wkts]
+    # In the CRS of the area both can be compared by eye.
+    shown = areas[0].crs if areas else grid.geometry.crs
     advice = (
         f"It holds no centre of a tile of {side:.0f} m: choose a larger area or a smaller stride."
-        if touches
+        if all(_touches(area, grid.geometry) for area in areas)
         else "Choose an area inside the scene, and check that it is in the CRS of Sentinel-2."
     )
     return NoOverlapError(
-        f"No tile lies in the extent or area of interest. The scene covers {_bounds(scene)} in "
-        f"{crs_name(grid.geometry.crs)}, the area asked for {asked}. {advice}"
+        f"No tile lies in the extent or area of interest. The scene covers "
+        f"{_bounds(_outline(grid.geometry, shown))} in {crs_name(shown)}, the area asked for "
+        f"{'; '.join(_asked(area, shown) for area in areas)}. {advice}"
     )
+
+
+def _touches(area: Area, geometry: Geometry) -> bool:
+    return bool(_outline(geometry, area.crs, area).intersects(area.shape))
+
+
+def _outline(geometry: Geometry, crs: CRS, area: Area | None = None) -> Any:
+    """Return a scene's outline in ``crs``, at the area's side of the antimeridian; or nothing."""
+    try:
+        outline = geometry.footprint(crs)
+    except CrsError:
+        return shapely.Polygon()
+    if area is None:
+        return outline
+
+    def moved(points: np.ndarray) -> np.ndarray:
+        return np.column_stack(area.places(points[:, 0], points[:, 1], crs))
+
+    return shapely.make_valid(shapely.transform(outline, moved))
+
+
+def _asked(area: Area, shown: CRS) -> str:
+    place = "" if area.crs == shown else f" in {crs_name(area.crs)}"
+    return _bounds(area.shape) + place
 
 
 def _covered(bands: Any, crs: CRS) -> Any:

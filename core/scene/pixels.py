@@ -15,7 +15,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from ..contract.errors import SourceError
-from ..contract.source_identity import without_credentials
+from ..contract.source_identity import without_credentials, without_credentials_in_text
 from .calibration import read_calibration
 from .geometry import Geometry
 from .product import Product
@@ -182,9 +182,3 @@ def _reason(problem: BaseException, path: str) -> str:
     # The scratch file of GDAL's decompression threads means nothing to a reader.
     text = re.sub(r"/vsimem/\S*?:", "", without_credentials_in_text(text))
     return re.sub(r"\s+", " ", text).strip(" .") or "no reason given"
-
-
-def without_credentials_in_text(text: str) -> str:
-    """Drop user names, passwords and query strings of URLs inside a sentence."""
-    hidden = re.sub(r"(\w+://)[^/@\s]*@", r"\1", text)
-    return re.sub(r"(\w+://[^\s?'\"]*)\?[^\s'\"]*", r"\1", hidden)

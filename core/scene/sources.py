@@ -15,7 +15,7 @@ from ..contract.errors import CrsError, JobError, RadiometryError, SourceError
 from ..contract.job import RasterSource
 from ..contract.source_identity import without_credentials
 from .calibration import calibration_file
-from .dates import axis_date, behind_date, named_date, tagged_date
+from .dating import band_date
 from .files import is_gdal_name, raster_files
 from .naming import USER, BandName, Names, band_names
 from .parts import Part, arrange
@@ -23,12 +23,9 @@ from .pixels import Band, has_mask, open_raster
 from .placing import geometry_of
 from .product import Product, product_of
 from .stac import StacAsset, stac_asset
-from .virtual import behind
+from .variables import check_one_date, variables
 
-# Drivers whose variables are rasters of their own.
-_VARIABLES = ("netCDF", "HDF5", "HDF5Image")
 _LEVEL = re.compile(r"(?<![A-Z0-9])(?:MSI|S2)?_?L(1C|2A)(?![A-Z0-9])", re.I)
-_MAX_VARIABLES = 200
 # Contradictions of one file that a message tells.
 _MOST_SAID = 3
 
@@ -171,15 +168,17 @@ def _take(
     wanted: set[str],
 ) -> None:  # fmt: skip
     """Take the bands of an open file, or of each of its variables."""
-    if dataset.count == 0 and dataset.driver in _VARIABLES and dataset.subdatasets:
-        for name in dataset.subdatasets[:_MAX_VARIABLES]:
-            with open_raster(name) as variable:
-                _take(collected, variable, source, name, sensor, wanted)
+    inner = variables(dataset, source)
+    for place in inner:
+        with open_raster(place) as variable:
+            _take(collected, variable, source, place, sensor, wanted)
+    if inner:
         return
     stac = None if is_gdal_name(path) else stac_asset(path)
     names = _names(dataset, source, path, sensor, stac)
     collected.paths.append(path)
     _note(collected, dataset, names, path, sensor)
+    check_one_date(dataset, names, wanted, path)
     for index, name in names.named.items():
         # Only of what is needed: an unplaced band that nobody wants does no harm.
         if name.channel in wanted:
@@ -263,18 +262,7 @@ def _band(
         label=name.label,
         calibration=calibration_file(path),
         product=product,
-        date=(product and product.date) or _date(dataset, index, path),
-    )
-
-
-def _date(dataset: Any, index: int, path: str) -> str | None:
-    """Return the day that the band's own place on an axis or file tells, else the raster."""
-    files = [without_credentials(source.path) for source in behind(dataset).get(index, ())]
-    return (
-        axis_date(dataset.tags(), dataset.tags(index))
-        or behind_date(files)
-        or tagged_date(dataset.tags())
-        or named_date(without_credentials(path))
+        date=(product and product.date) or band_date(dataset, index, path),
     )
 
 

@@ -45,7 +45,11 @@ from multimodal.contract.result import (
     probability_field,
     result_fields,
 )
-from multimodal.contract.source_identity import source_identity, without_credentials
+from multimodal.contract.source_identity import (
+    source_identity,
+    without_credentials,
+    without_credentials_in_text,
+)
 from multimodal.contract.spec import default_spec, spec_from_dict
 from multimodal.contract.thresholds import decide
 
@@ -364,3 +368,28 @@ def test_credentials_are_dropped() -> None:
     url = "/vsicurl/https://user:secret@example.org/s2.tif?token=abc"
     assert without_credentials(url) == "/vsicurl/https://example.org/s2.tif"
     assert without_credentials("C:/data/why?.tif") == "C:/data/why?.tif"
+    for name in ("https://example.org/a@2x.tif", "/data/me@home/a.tif", "s3://bucket/k=v/a.tif"):
+        assert without_credentials(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "PG:host=h dbname=d user=u password=S3CR {}",
+        "PG:host=h password = 'S3CR ET\\\' CR' dbname='{}'",
+        "PG:password='it''s S3CR' {}", "PG:PASSWORD=S3CR\\ CR {}", "PG:x {} password='S3CR CR",
+        "postgresql://user:S3CR@h/{}", "MSSQL:server=h;UID=u;PWD=S3CR;{}",
+        "https://user:S3CR@CR@h/{}.tif", "https://user:S3CR/CR@h/{}.tif",
+        "https://me@mail.org:S3CR/?CR@h/{}.tif", "/vsicurl/https://u:S3CR #CR@h/{}.tif?sig=S3CR",
+        "https://S3CR@h/{}.tif", "georaster:scott/S3CR@{}",
+    ],
+)  # fmt: skip
+def test_passwords_of_any_form_are_never_shown(name: str) -> None:
+    shown = without_credentials(name.format("place"))
+    assert "CR" not in shown
+    assert "place" in shown or ";" in name
+    identity = source_identity(name.format("place"))
+    assert "CR" not in json.dumps(identity)
+    assert identity["name"] == source_identity(name.replace("S3CR", "S3").format("place"))["name"]
+    sentence = without_credentials_in_text(f"no file {name.format('place')}")
+    assert " #" in name or "CR" not in sentence

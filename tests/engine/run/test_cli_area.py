@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import shapely
 from rasterio.crs import CRS
@@ -36,7 +37,10 @@ def mapping(shape: Any, code: int = 32633) -> dict[str, Any]:
 
 def same_area(text: str) -> float:
     """Return the share of both that is in only one of them."""
-    got = parse_area(text, "area", UTM)
+    area = parse_area(text, "area", UTM)
+    got = shapely.geometry.shape(
+        transform_geom(area.crs, UTM, shapely.geometry.mapping(area.shape), precision=9)
+    )
     return got.symmetric_difference(SQUARE).area / SQUARE.area
 
 
@@ -126,10 +130,11 @@ def test_wkt_goes_through_unchanged() -> None:
         assert aoi_wkt(text) == text
 
 
-def test_an_area_the_projection_does_not_know_is_refused() -> None:
-    pole = "SRID=4326;POLYGON ((-170 80, 170 80, 170 95, -170 95, -170 80))"
-    with pytest.raises(JobError, match="outside the area"):
-        parse_area(pole, "area", UTM)
+def test_an_area_beyond_the_projection_still_holds_what_is_in_it() -> None:
+    """Half the world has no image in a UTM zone; a place in it has one in the area's CRS."""
+    half = "SRID=4326;POLYGON ((-75 -10, 105 -10, 105 95, -75 95, -75 -10))"
+    x, y = np.array([344_400.0, 1e30]), np.array([5_290_800.0, 0])
+    assert parse_area(half, "area", UTM).holds(x, y, UTM).tolist() == [True, False]
 
 
 def test_an_area_without_numbers_is_refused() -> None:
@@ -138,4 +143,4 @@ def test_an_area_without_numbers_is_refused() -> None:
 
 
 def test_an_area_of_one_point_holds_nothing() -> None:
-    assert parse_area("SRID=4326;POLYGON ((1 1, 1 1, 1 1, 1 1))", "area", UTM).area == 0
+    assert parse_area("SRID=4326;POLYGON ((1 1, 1 1, 1 1, 1 1))", "area", UTM).shape.area == 0

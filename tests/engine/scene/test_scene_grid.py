@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import timeit
 
 import numpy as np
 import pytest
@@ -11,11 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 from rasterio.transform import Affine
+from rasterio.warp import transform as transform_points
+from rasterio.warp import transform_geom
 
 from multimodal.contract.errors import CrsError, JobError, SourceError
 from multimodal.scene.geometry import Geometry, apply, crs_name, project
 from multimodal.scene.grid import Tile, TileGrid
 from multimodal.scene.layout import lay_grid
+from multimodal.scene.overlap import nothing_selected
 
 UTM = CRS.from_epsg(32633)
 sizes = st.integers(1, 700)
@@ -100,6 +104,103 @@ def test_both_polygons_restrict() -> None:
     top = shapely.box(331_200, 5_332_800, 334_800, 5_334_000).wkt
     assert [tile.tile_id for tile in lattice.select(left, top)] == [0, 1]
     assert lattice.select("POLYGON EMPTY") == ()
+
+
+WORLD = (
+    "SRID=4326;POLYGON ((-180 -90, 180 -90, 180 90, -180 90, -180 -90))",
+    "SRID=4326;POLYGON ((-75 -10, 105 -10, 105 85, -75 85, -75 -10))",
+    "SRID=3857;POLYGON ((-2e7 -2e7, 2e7 -2e7, 2e7 2e7, -2e7 2e7, -2e7 -2e7))",
+)
+
+
+@pytest.mark.parametrize("wkt", WORLD)
+def test_an_area_larger_than_the_utm_zone_can_show_holds_the_scene(wkt: str) -> None:
+    lattice = grid(600, 600)
+    assert lattice.select(wkt) == lattice.select()
+    half = shapely.box(331_200, 5_328_000, 333_600, 5_334_000).wkt
+    assert lattice.select(wkt, half) == lattice.select(half)
+
+
+def brute(lattice: TileGrid, area: shapely.Polygon, code: int) -> list[int]:
+    """The tiles of an area by the definition, without any shortcut."""
+    tiles = lattice.select()
+    rows, cols = (np.array([getattr(tile, axis) for tile in tiles]) for axis in ("row", "col"))
+    xs, ys = lattice.centres(rows, cols)
+    x, y = transform_points(lattice.geometry.crs, CRS.from_epsg(code), xs.tolist(), ys.tolist())
+    inside = shapely.intersects_xy(area, x, y)
+    return [tile.tile_id for tile, held in zip(tiles, inside, strict=True) if held]
+
+
+@given(
+    st.tuples(*[st.floats(-0.1, 1.1)] * 4), st.sampled_from([4326, 3857, 32632, 3035]),
+    st.sampled_from([(10_980, 10_980), (120, 60_000), (60_000, 120)]),
+    st.sampled_from([0.0, 25.0]),
+)  # fmt: skip
+@settings(max_examples=40, deadline=None)
+def test_an_area_in_another_crs_selects_what_lies_in_it_there(
+    box: tuple[float, float, float, float], code: int, size: tuple[int, int], angle: float
+) -> None:
+    lattice = grid(*size, 240, angle)
+    west, south, east, north = lattice.geometry.footprint(CRS.from_epsg(code)).bounds
+    xs = sorted((west + box[0] * (east - west), west + box[1] * (east - west)))
+    ys = sorted((south + box[2] * (north - south), south + box[3] * (north - south)))
+    area = shapely.box(xs[0], ys[0], xs[1], ys[1])
+    chosen = [tile.tile_id for tile in lattice.select(area.wkt, area_crs=CRS.from_epsg(code))]
+    assert chosen == brute(lattice, area, code)
+
+
+@pytest.mark.parametrize("turn", [-360, 0, 360])
+def test_an_area_at_the_antimeridian_may_count_either_way(turn: int) -> None:
+    transform = Affine(10, 0, 810_000, 0, -10, 1_900_000)  # UTM 1N would be -180 at 180 km
+    lattice = lay_grid([Geometry(CRS.from_epsg(32660), transform, 2400, 1200)], 120, 10, None)
+    east = lattice.geometry.footprint(CRS.from_epsg(4326))
+    assert east.bounds[0] < -179  # it lies on both sides
+    assert east.bounds[2] > 179
+    area = shapely.box(180 + turn, 10, 185 + turn, 20).wkt
+    right = [tile.col for tile in lattice.select(f"SRID=4326;{area}")]
+    left = shapely.box(175 + turn, 10, 180 + turn, 20).wkt
+    others = [tile.col for tile in lattice.select(f"SRID=4326;{left}")]
+    assert len(right) + len(others) == len(lattice)
+    assert min(right) > 0
+    assert min(others) == 0
+
+
+@pytest.mark.parametrize("pole", [5041, 5042])
+def test_an_area_around_a_pole(pole: int) -> None:
+    transform = Affine(10, 0, 1_990_000, 0, -10, 2_010_000)
+    lattice = lay_grid([Geometry(CRS.from_epsg(pole), transform, 2000, 2000)], 120, 10, None)
+    south, north = (89.95, 90) if pole == 5041 else (-90, -89.95)
+    area = shapely.box(-180, south, 180, north)
+    chosen = [tile.tile_id for tile in lattice.select(f"SRID=4326;{area.wkt}")]
+    assert chosen == brute(lattice, area, 4326)
+    assert 10 < len(chosen) < len(lattice)
+
+
+def test_a_small_area_in_another_crs_is_found_in_millions_of_tiles() -> None:
+    few = shapely.box(332_000, 5_332_000, 332_100, 5_332_100)
+    lattice = grid(10_980, 10_980, 1)
+    moved = transform_geom(UTM, CRS.from_epsg(4326), shapely.geometry.mapping(few))
+    chosen = lattice.select(f"SRID=4326;{shapely.geometry.shape(moved).wkt}")
+    assert len(chosen) == pytest.approx(100, abs=25)
+
+
+def test_what_holds_no_tile_is_told_in_the_crs_of_the_area() -> None:
+    lattice = grid(240, 240)
+    far = nothing_selected(lattice, ["SRID=4326;POLYGON ((1 1, 2 1, 2 2, 1 1))"], UTM).message
+    assert "covers x 12.7" in far
+    assert "in EPSG:4326, the area asked for x 1 to 2, y 1 to 2. Choose an area inside" in far
+    tiny = shapely.box(331_210, 5_333_980, 331_220, 5_333_990).wkt
+    text = nothing_selected(lattice, [tiny, WORLD[0]], UTM).message
+    assert "in EPSG:32633, the area asked for x 331210 to 331220" in text
+    assert "; x -180 to 180, y -90 to 90 in EPSG:4326. It holds no centre" in text
+
+
+def test_a_full_scene_is_selected_at_once() -> None:
+    lattice = grid(10_980, 10_980, 120)
+    box = lattice.geometry.footprint().wkt
+    best = min(timeit.repeat(lambda: lattice.select(box), number=1, repeat=5))
+    assert len(lattice.select(box)) == len(lattice) > 8_000
+    assert best < 0.05
 
 
 def test_a_south_up_raster_gives_the_grid_of_its_north_up_twin() -> None:

@@ -20,7 +20,7 @@ from rasterio.shutil import copy as copy_raster
 from scipy.io import netcdf_file
 
 from multimodal.contract.channels import CENTRAL_WAVELENGTHS, S2_BANDS, s2_band_from_text
-from multimodal.contract.errors import DecisionError, SourceError
+from multimodal.contract.errors import DecisionError, JobError, SourceError
 from multimodal.contract.job import RasterSource
 from multimodal.contract.spec import ModelSpec
 from multimodal.scene import open_scene
@@ -367,6 +367,22 @@ def test_radar_names(write_raster: Write, radar: Make) -> None:
         assert {name: index for name, (index, _) in found(source, "s1").items()} == {
             "VV": 2, "VH": 1,
         }  # fmt: skip
+
+
+def test_a_netcdf_of_several_dates_is_not_told_to_take_a_band_map(
+    optical: Make, tmp_path: Path
+) -> None:
+    path = tmp_path / "cube.nc"
+    days = {"t": ("days since 1990-01-01", [11_851.0, 11_856.0])}
+    _write_netcdf(path, optical(8, 8)[:2], ("B02", "B03"), days)
+    with pytest.raises(SourceError, match=r"B02 was found twice .* several dates\. Export one"):
+        find_bands([RasterSource(str(path))], "s2", S2_BANDS)
+    with pytest.raises(JobError, match="2 variables, each a raster of its own"):
+        find_bands([RasterSource(str(path), bands={"B02": 1})], "s2", S2_BANDS)
+    # A variable that is given as such has bands to count.
+    second = RasterSource(f'NETCDF:"{path}":B03', bands={"B03": 2})
+    band = find_bands([second], "s2", S2_BANDS).bands["B03"]
+    assert (band.index, band.date) == (2, "2022-06-18")
 
 
 def test_dates_of_a_netcdf_series_are_not_chosen_for_the_user(

@@ -249,6 +249,41 @@ def test_a_raster_without_a_place_is_refused(
         open_scene([source], [pair[1]], spec)
 
 
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("crs", [None, "EPSG:32633"])
+def test_too_few_control_points_are_counted(
+    count: int, crs: str | None, write_raster: Write, optical: Make
+) -> None:
+    source = write_raster("few.tif", optical(8, 8), S2_BANDS, transform=None, crs=crs)
+    points = [GroundControlPoint(n, n * n, 14 + n, 48 - n) for n in range(count)]
+    with rasterio.open(source.path, "r+") as dataset:
+        dataset.gcps = (points, rasterio.crs.CRS.from_epsg(4326))
+    with pytest.raises(CrsError, match=rf"{count} ground control points? (is|are) too few: 4"):
+        indexes(source)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize(
+    ("crs", "x", "y"),
+    [
+        ("EPSG:32633", 1e30, 5e6), ("EPSG:32633", 5e8, 5.3e8), ("EPSG:3035", 1e200, 1e200),
+        ("EPSG:3857", 1e30, 5e6), ("EPSG:4326", 1e30, 0), ("EPSG:4326", 15, 95),
+        ("EPSG:32633", np.nan, 5e6),
+    ],
+)  # fmt: skip
+def test_coordinates_beyond_the_crs_are_refused(
+    crs: str, x: float, y: float, write_raster: Write, optical: Make, radar: Make,
+    pair: Pair, spec: ModelSpec,
+) -> None:  # fmt: skip
+    size = 1e-4 if crs == "EPSG:4326" else 10
+    place = Affine(size, 0, x, 0, -size, y)
+    s2 = write_raster("far2.tif", optical(), S2_BANDS, transform=place, crs=crs)
+    s1 = write_raster("far1.tif", radar(), ("VV", "VH"), transform=place, crs=crs)
+    for sources in ([s2, pair[1]], [pair[0], s1]):
+        with pytest.raises(CrsError, match=rf"nowhere on Earth.*\({crs}\)"):
+            open_scene(sources[:1], sources[1:], spec)
+
+
 @pytest.mark.parametrize("content", [b"hello, this is text\n" * 50, b"", b"II*\x00", bytes(500)])
 def test_what_is_no_raster_is_refused_in_plain_words(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "notes.tif"
@@ -278,6 +313,10 @@ def test_a_bad_file_in_a_folder_is_named_only_when_its_band_is_missed(
     [
         "/vsicurl/http://user:hunter2@127.0.0.1:9/a.tif?sig=hunter2",
         "http://user:hunter2@127.0.0.1:9/a.tif?sig=hunter2",
+        "http://user:x@hunter2@127.0.0.1:9/a.tif",
+        "http://user:x/hunter2@127.0.0.1:9/a.tif",
+        "PG:dbname=a.tif password=hunter2",
+        "dbname=a.tif password='x hunter2'",
     ],
 )
 def test_credentials_never_reach_a_message(path: str) -> None:
