@@ -129,7 +129,8 @@ def find_mask(source: RasterSource) -> list[Band]:
                 return [_band(dataset, name, 1, path, source, None)]
         raise SourceError(
             f"No band of the mask '{without_credentials(source.path)}' is known as SCL, QA60 or a "
-            "cloud mask. Say which one it is with a band map, for example SCL=5."
+            "cloud mask. Say which one it is (--mask-band; in QGIS 'Band' beside the cloud mask).",
+            decision="mask_band",
         )
     return collected.bands
 

@@ -93,7 +93,7 @@ def test_any_other_mask(write_raster: Write, pair: Pair, spec: ModelSpec, scl: n
     assert caught.value.details["choices"] == [0, 3, 4, 9]
     assert clouds(pair, spec, several, mask_classes=(9, 0))[0] == [0, 0.5, 0, 1]
     two = write_raster("two.tif", np.concatenate([scl, scl]), transform=COARSE)
-    with pytest.raises(SourceError, match="band map"):
+    with pytest.raises(SourceError, match="mask-band"):
         clouds(pair, spec, two)
     chosen = RasterSource(two.path, bands={"CLOUD": 2})
     assert clouds(pair, spec, chosen, mask_classes=(9,))[0] == [0, 0.5, 0, 0]
