@@ -277,6 +277,13 @@ class ClassifyDock(QgsDockWidget):
         for part in (self.inputs, self.advanced):
             on_change(part, self.preflight.inspector.schedule)
         self.area.changed.connect(self.preflight.inspector.schedule)
+        self.preflight.recall.rasters_changed.connect(self._forget_message)
+
+    def _forget_message(self) -> None:
+        """What was said of a run is not about the rasters that are chosen now."""
+        if self.active_run is None and not self._set_up.is_running:
+            self.panel.forget()
+            self._bar.clear()
 
     def _withdraw_replacement(self) -> None:
         if self._replaceable is not None:

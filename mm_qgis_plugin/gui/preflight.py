@@ -80,6 +80,7 @@ class Preflight(QObject):
     def shut_down(self) -> None:
         """Let go of worker, canvas and project."""
         QgsProject.instance().cleared.disconnect(self.hide_grid)
+        self.recall.disconnect_project()
         self.inspector.shut_down()
         self.grid.shut_down()
 

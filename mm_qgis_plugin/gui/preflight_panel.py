@@ -48,7 +48,7 @@ class PreflightPanel(QgsCollapsibleGroupBox):
         self.warnings = WarningList()
         self.facts = FactList()
         self.bands = BandTable()
-        self.recalled = note()
+        self.maps = WarningList()
         self.controls = SceneControls()
         self.show_grid = QCheckBox(tr("Show tile grid"))
         self.show_grid.setToolTip(tr("Draw the tiles on the map, before anything is computed"))
@@ -91,10 +91,9 @@ class PreflightPanel(QgsCollapsibleGroupBox):
         marked = self.controls.highlight(decision_of(problem))
         self.decision.ask(problem, more, marked)
 
-    def show_recalled(self, text: str) -> None:
-        """Say that a band map was filled in; nothing where ``text`` is empty."""
-        self.recalled.setText(text)
-        self.recalled.setVisible(bool(text))
+    def show_maps(self, texts: Sequence[str]) -> None:
+        """Warn that band maps are in force; empty texts are none."""
+        self.maps.show_all([text for text in texts if text])
 
     def set_busy(self, busy: bool) -> None:
         """Let nothing be changed while a run goes on."""
@@ -132,13 +131,12 @@ class PreflightPanel(QgsCollapsibleGroupBox):
         row.addWidget(self.check_button, 0, Qt.AlignmentFlag.AlignTop)
         layout = QVBoxLayout(self)
         parts = (
-            top, self.decision, self.warnings, self.facts, self.show_grid, self.bands,
-            self.recalled, self.controls,
+            top, self.decision, self.maps, self.warnings, self.facts, self.show_grid, self.bands,
+            self.controls,
         )  # fmt: skip
         for part in parts:
             layout.addWidget(part)
-        self.recalled.setVisible(False)
         name_children(
             self, "multimodal_preflight", headline=self.headline, check=self.check_button,
-            grid=self.show_grid, recalled=self.recalled,
+            grid=self.show_grid, maps=self.maps,
         )  # fmt: skip

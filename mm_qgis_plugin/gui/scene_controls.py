@@ -22,7 +22,7 @@ from ..core.contract.scene_options import (
 from ..layers import raster_source
 from ..report_text import unit_name
 from .framed import Framed
-from .widgets import SLIM, choice, form, name_children, narrow, number_box
+from .widgets import SLIM, choice, form, let_go, name_children, narrow, number_box
 
 _LONGEST = 999
 
@@ -115,8 +115,14 @@ class SceneControls(QgsCollapsibleGroupBox):
 
     def forget_scene(self, sensor: str) -> None:
         """Leave to the data what was decided about other rasters of this sensor."""
-        decided = self.offset if sensor == "s2" else self.unit
-        decided.setCurrentIndex(0)
+        self.fill_missing.setChecked(False)
+        if sensor == "s1":
+            self.unit.setCurrentIndex(0)
+            return
+        self.offset.setCurrentIndex(0)
+        self.any_pixel_size.setChecked(False)
+        self.mask.setLayer(None)
+        self.mask_classes.clear()
 
     def remember(self) -> None:
         """Keep the thresholds for the next session; decisions about a scene are not."""
@@ -183,5 +189,4 @@ def _mask_combo() -> QgsMapLayerComboBox:
     combo.setToolTip(
         tr("SCL, QA60 or another raster of cloud classes; automatic takes one beside Sentinel-2")
     )
-    narrow(combo)
-    return combo
+    return let_go(narrow(combo))

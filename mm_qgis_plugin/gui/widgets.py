@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from qgis.PyQt.QtCore import QEvent, QObject, Qt
+from qgis.gui import QgsMapLayerComboBox
+from qgis.PyQt.QtCore import QEvent, QModelIndex, QObject, Qt
 from qgis.PyQt.QtGui import QResizeEvent
 from qgis.PyQt.QtWidgets import (
     QCheckBox,
@@ -36,6 +37,18 @@ def narrow(combo: QComboBox) -> QComboBox:
     combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     combo.setMinimumContentsLength(_SHORTEST_COMBO)
     combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    return combo
+
+
+def let_go(combo: QgsMapLayerComboBox) -> QgsMapLayerComboBox:
+    """Let a box with an empty entry show that, and no neighbour, when its layer is removed."""
+
+    def on_removal(_: QModelIndex, first: int, last: int) -> None:
+        if first <= combo.currentIndex() <= last:
+            combo.setCurrentIndex(0)
+
+    # The project tells of the removal after the box has taken another layer.
+    combo.model().rowsAboutToBeRemoved.connect(on_removal)
     return combo
 
 

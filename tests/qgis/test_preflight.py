@@ -18,6 +18,7 @@ from mm_qgis_plugin.core.contract.errors import (
     MissingChannelsError,
     SourceError,
 )
+from mm_qgis_plugin.core.contract.scene_options import SceneOptions
 from mm_qgis_plugin.gui.dock import ClassifyDock
 from mm_qgis_plugin.gui.picks import Pick
 from mm_qgis_plugin.gui.rasters_dialog import RastersDialog
@@ -351,40 +352,112 @@ def test_options_reach_the_run_and_thresholds_are_remembered(
     second.shut_down()
 
 
-def test_a_decision_goes_with_its_rasters(dock: ClassifyDock, s2_path: str) -> None:
+def test_decisions_go_with_their_rasters(dock: ClassifyDock, s1_path: str, s2_path: str) -> None:
     controls = dock.preflight.controls
-    controls.decide("s2_offset", -1000)
-    controls.decide("s1_unit", "power")
+    decide_everything(dock)
+    dock.rasters.choose("s1", [Pick(path=s1_path)])
+    assert controls.options().s1_unit == "auto"
+    assert not controls.options().fill_missing
+    assert controls.options().s2_offset == -1000, "decided about the rasters that are still chosen"
+    decide_everything(dock)
     dock.rasters.choose("s2", [Pick(path=s2_path)])
-    assert controls.options().s2_offset is None, "decided about another scene"
-    assert controls.options().s1_unit == "power"
+    assert controls.options() == SceneOptions(s1_unit="power", max_cloud=0.3, max_days=4)
+    assert controls.mask_source() is None
+
+
+def test_a_project_takes_its_decisions_along(
+    dock: ClassifyDock, spin_until, s1_path: str, s2_path: str
+) -> None:
+    controls = dock.preflight.controls
+    dock.rasters.choose("s1", [Pick(path=s1_path)])
+    decide_everything(dock)
+    controls.bands["s1"].setText("VV=2,VH=1")
+    controls.bands["s2"].setText("B02=1")
+    dock.panel.say("success", "The last run.")
+    dock.panel.warn("A warning.")
+    QgsProject.instance().clear()
+    assert not dock.rasters.widgets["s1"].picks()
+    assert [line.text() for line in controls.bands.values()] == ["", ""]
+    assert dock.preflight.panel.maps.isHidden()
+    assert controls.options() == SceneOptions(max_cloud=0.3, max_days=4)
+    assert dock.panel.message_row.isHidden()
+    assert dock.panel.warning_row.isHidden()
+    QgsProject.instance().addMapLayer(QgsRasterLayer(s2_path, "optical"))
+    assert controls.bands["s2"].text() == ""
+
+
+def decide_everything(dock: ClassifyDock) -> None:
+    controls = dock.preflight.controls
+    for decision, value in (
+        ("s2_offset", -1000), ("s1_unit", "power"), ("fill_missing", True),
+        ("any_pixel_size", True), ("mask_classes", [8, 9]),
+    ):  # fmt: skip
+        controls.decide(decision, value)
+    controls.mask.setLayer(QgsProject.instance().mapLayersByName("optical")[0])
+    controls.max_cloud.setValue(30)
+    controls.max_days.setValue(4)
+
+
+def test_a_message_goes_with_the_rasters_of_its_run(dock: ClassifyDock, s1_path: str) -> None:
+    dock.panel.say("success", "The last run.")
+    dock.rasters.choose("s1", dock.rasters.picks("s1"))
+    assert dock.panel.message.text() == "The last run.", "the same rasters"
+    dock.rasters.choose("s1", [Pick(path=s1_path)])
+    assert dock.panel.message.text() == ""
+
+
+def test_a_removed_layer_leaves_nothing_in_its_place(dock: ClassifyDock, s2_path: str) -> None:
+    project = QgsProject.instance()
+    project.addMapLayers([QgsRasterLayer(s2_path, name) for name in ("another", "third")])
+    project.removeMapLayer(dock.rasters.layer("s2").id())
+    assert dock.rasters.combos["s2"].currentLayer() is None
+    assert dock.rasters.combos["s2"].currentText() == ""
+    mask = dock.preflight.controls.mask
+    mask.setLayer(project.mapLayersByName("third")[0])
+    project.removeMapLayer(mask.currentLayer().id())
+    assert mask.currentLayer() is None
+    assert mask.currentText() == "[Automatic]"
+    assert dock.rasters.combos["s1"].currentLayer().name() == "radar"
 
 
 def test_band_maps_come_back_for_rasters_of_the_same_kind(
     dock: ClassifyDock, spin_until, inspecting, tmp_path: Path, s1_path: str
 ) -> None:
-    first, second, other = (
-        copy_of(s1_path, tmp_path / name)
-        for name in ("S1_20170613.tif", "S1_20200101.tif", "ALOS_20200101.tif")
-    )
-    line, recalled = dock.preflight.controls.bands["s1"], dock.preflight.panel.recalled
+    names = ("S1_20170613.tif", "S1_20200101.tif")
+    first, second = (copy_of(s1_path, tmp_path / name) for name in names)
+    line, maps = dock.preflight.controls.bands["s1"], dock.preflight.panel.maps
     dock.rasters.choose("s1", [Pick(layer_id=first)])
     line.setText("VV=1,VH=2")
+    assert maps.texts == ["The band map of Sentinel-1 is in force: VV=1,VH=2."]
+    dock.rasters.choose("s1", [Pick(layer_id=second)])
+    assert line.text() == "VV=1,VH=2", "written for rasters of this kind"
     dock.run_button.click()
     spin_until(lambda: dock.active_run is None, 20)
     line.clear()
-    dock.rasters.choose("s1", [Pick(layer_id=second)])
-    assert line.text() == "VV=1,VH=2"
-    assert "as used before with rasters of this kind: VV=1,VH=2" in recalled.text()
-    assert not recalled.isHidden()
-    dock.rasters.choose("s1", [Pick(layer_id=other)])
-    assert line.text() == "", "what was filled in goes with its rasters"
-    assert recalled.isHidden()
-    line.setText("VV=2,VH=1")
+    assert maps.isHidden()
     dock.rasters.choose("s1", [Pick(layer_id=first)])
-    assert line.text() == "VV=2,VH=1", "what the user wrote wins"
-    assert recalled.isHidden()
-    assert band_memory.recall("s1", dock.rasters.pattern("s1")) == "VV=1,VH=2"
+    assert line.text() == "VV=1,VH=2"
+    assert "used before with rasters of this kind" in maps.texts[0]
+    assert not maps.isHidden()
+
+
+def test_a_band_map_never_rules_rasters_of_another_kind(
+    dock: ClassifyDock, spin_until, inspecting, tmp_path: Path, s1_path: str
+) -> None:
+    first, other = (copy_of(s1_path, tmp_path / name) for name in ("S1_1.tif", "ALOS_2.tif"))
+    line = dock.preflight.controls.bands["s1"]
+    dock.rasters.choose("s1", [Pick(layer_id=first)])
+    line.setText("VV=2,VH=1")
+    dock.rasters.choose("s1", [Pick(layer_id=other)])
+    assert line.text() == "", "written for other rasters"
+    assert dock.preflight.panel.maps.isHidden()
+    dock.run_button.click()
+    spin_until(lambda: dock.active_run is None, 20)
+    assert inspecting.orders[-1]["s1"][0]["bands"] == {}
+    assert band_memory.recall("s1", dock.rasters.pattern("s1")) == ""
+    line.setText("VV=1,VH=2")
+    dock.rasters.choose("s1", [])
+    assert line.text() == ""
 
 
 def copy_of(path: str, name: Path) -> str:
@@ -397,9 +470,9 @@ def copy_of(path: str, name: Path) -> str:
 def test_several_rasters_of_one_sensor(
     known: ClassifyDock, spin_until, inspecting, s1_path: str
 ) -> None:
-    known.preflight.controls.bands["s1"].setText("VV=1,VH=2")
     radar = known.rasters.picks("s1")[0]
     known.rasters.choose("s1", [radar, Pick(path=s1_path), Pick(path=str(Path(s1_path).parent))])
+    known.preflight.controls.bands["s1"].setText("VV=1,VH=2")
     combo = known.rasters.combos["s1"]
     assert combo.currentText() == "3 rasters"
     spin_until(lambda: len(inspecting.orders) > 1 and len(inspecting.orders[-1]["s1"]) == 3, 10)
@@ -485,6 +558,7 @@ def test_shutting_down_while_it_looks(dock: ClassifyDock, spin_until, inspecting
     idle(1.5)
     assert not answers
     QgsProject.instance().cleared.connect(dock.preflight.hide_grid)  # for the fixture's end
+    QgsProject.instance().cleared.connect(dock.preflight.recall._on_cleared)
     dock.preflight.grid._canvas.destinationCrsChanged.connect(dock.preflight.grid._draw)
 
 
