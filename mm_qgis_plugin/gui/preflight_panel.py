@@ -52,6 +52,8 @@ class PreflightPanel(QgsCollapsibleGroupBox):
         self.controls = SceneControls()
         self.show_grid = QCheckBox(tr("Show tile grid"))
         self.show_grid.setToolTip(tr("Draw the tiles on the map, before anything is computed"))
+        self.grid_note = note(tr("Too many tiles to draw each: this is the box around them."))
+        self.grid_note.setVisible(False)
         self._lay_out()
         self.setSaveCollapsedState(False)
         self.check_button.clicked.connect(self.check_wanted)
@@ -131,7 +133,8 @@ class PreflightPanel(QgsCollapsibleGroupBox):
         row.addWidget(self.check_button, 0, Qt.AlignmentFlag.AlignTop)
         layout = QVBoxLayout(self)
         parts = (
-            top, self.decision, self.maps, self.warnings, self.facts, self.show_grid, self.bands,
+            top, self.decision, self.maps, self.warnings, self.facts, self.show_grid,
+            self.grid_note, self.bands,
             self.controls,
         )  # fmt: skip
         for part in parts:

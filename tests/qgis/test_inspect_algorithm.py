@@ -124,7 +124,7 @@ def test_a_band_of_the_mask(parameters: dict, inspecting, s2_path: str) -> None:
     inspect(parameters, MASK=s2_path, MASK_BAND=3)
     assert inspecting.orders[-1]["mask"]["bands"] == {"CLOUD": 3}
     for band in (0, 1.5):
-        with pytest.raises(QgsProcessingException, match="MASK_BAND.*from 1 on"):
+        with pytest.raises(QgsProcessingException, match=r"MASK_BAND.*from 1 on"):
             inspect(parameters, MASK=s2_path, MASK_BAND=band)
 
 
