@@ -21,7 +21,6 @@ from ..report_text import pixel_size_text
 from .widgets import SLIM
 
 _MOST_ROWS_IN_VIEW = 8
-_FILE_WIDTH = 150
 _FOUND_BY, _FILE = 3, 4
 
 
@@ -33,7 +32,7 @@ class BandTable(QgsCollapsibleGroupBox):
         self.table = QTableWidget(0, 5)
         self.table.setObjectName("multimodal_band_table")
         self.table.setHorizontalHeaderLabels(
-            [tr("Channel"), tr("Band"), tr("Pixel"), tr("Found by"), tr("File")]
+            [tr("Channel"), tr("Band"), tr("Pixel"), tr("By"), tr("File")]
         )
         self.table.verticalHeader().setVisible(False)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -41,11 +40,10 @@ class BandTable(QgsCollapsibleGroupBox):
         self.table.setMinimumWidth(1)
         header = self.table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        # The rest of the width, and in a narrow dock enough to be read after scrolling.
-        header.setSectionResizeMode(_FILE, QHeaderView.ResizeMode.Interactive)
-        header.setStretchLastSection(True)
-        self.table.setColumnWidth(_FILE, _FILE_WIDTH)
-        self.table.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        # The rest of the width, however little; the tooltip has the whole path.
+        header.setSectionResizeMode(_FILE, QHeaderView.ResizeMode.Stretch)
+        header.setMinimumSectionSize(1)
+        self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.table.setWordWrap(False)
         self.table.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 6)
@@ -73,8 +71,7 @@ class BandTable(QgsCollapsibleGroupBox):
         rows = min(count, _MOST_ROWS_IN_VIEW)
         height = self.table.verticalHeader().defaultSectionSize() * rows
         head = self.table.horizontalHeader().sizeHint().height()
-        bar = self.table.horizontalScrollBar().sizeHint().height()
-        self.table.setFixedHeight(height + head + bar + 2 * self.table.frameWidth())
+        self.table.setFixedHeight(height + head + 2 * self.table.frameWidth())
 
 
 def _cells(band: BandFact) -> tuple[str, str, str, str, str]:

@@ -28,6 +28,7 @@ from ..about import display_name
 
 _SHORTEST_COMBO = 8
 _LONG_WORD = 24
+_LONG_TEXT = 140
 # Margins of a group inside a group, in pixels.
 SLIM = (6, 6, 6, 6)
 
@@ -113,6 +114,14 @@ def breakable(text: str) -> str:
     ]
     # EPSG:32633 is one word to people, and two to Qt.
     return re.sub(r"(?<=[A-Z]):(?=\d)", ":\N{WORD JOINER}", " ".join(words))
+
+
+def first_sentence(text: str) -> tuple[str, str]:
+    """Return the first sentence of a long text, and the rest; a short text is left whole."""
+    if len(text) <= _LONG_TEXT:
+        return text, ""
+    first, *rest = re.split(r"(?<=[\w)'%\]][.!?])\s+(?=[A-Z'])", text, maxsplit=1)
+    return first, "".join(rest)
 
 
 def form(parent: QWidget | None = None) -> QFormLayout:

@@ -191,6 +191,8 @@ def test_a_decision_is_asked_with_buttons_and_checked_at_once(
          lambda order: order["options"]["fill_missing"]),
         ("any_pixel_size", [True], ["Take it all the same"],
          lambda order: order["options"]["any_pixel_size"]),
+        ("mask_band", [2], ["Take band 2"],
+         lambda order: order["mask"]["bands"] == {"CLOUD": 2}),
         ("s2_offset", [-500], ["Remove the offset (-500)"],
          lambda order: order["options"]["s2_offset"] == -500),
     ],
@@ -199,12 +201,84 @@ def test_every_kind_of_decision(
     known: ClassifyDock, spin_until, inspecting, decision, choices, texts, seen
 ) -> None:
     panel = known.preflight.panel
+    if decision == "mask_band":
+        panel.controls.mask.setLayer(known.rasters.layer("s2"))
+        spin_until(lambda: len(inspecting.orders) == 2, 10)
+    asked = len(inspecting.orders)
     panel.show_problem(DecisionError("What is it?", decision=decision, choices=choices))
     assert [button.text() for button in panel.decision.buttons] == texts
     assert panel.controls._frames[decision].is_marked
     panel.decision.buttons[0].click()
-    spin_until(lambda: len(inspecting.orders) == 2, 10)
+    spin_until(lambda: len(inspecting.orders) == asked + 1, 10)
     assert seen(inspecting.orders[-1])
+
+
+def test_a_band_of_the_mask_is_chosen_where_there_are_several(
+    dock: ClassifyDock, tmp_path: Path, s1_path: str
+) -> None:
+    controls = dock.preflight.controls
+    assert controls.mask_band.isHidden()
+    controls.mask.setLayer(dock.rasters.layer("s2"))
+    assert not controls.mask_band.isHidden()
+    assert controls.mask_band.maximum() == 12
+    assert controls.mask_source().bands == {}
+    controls.mask_band.setValue(12)
+    assert controls.mask_source().bands == {"CLOUD": 12}
+    controls.mask.setLayer(dock.rasters.layer("s1"))
+    assert controls.mask_source().bands == {}, "that was a band of another raster"
+    assert controls.mask_band.maximum() == 2
+
+
+LONG = (
+    "The model needs Sentinel-2 B04, B03, B02, not found. No band has a known name. Files with "
+    "bands that nothing names: '/data/a.b/S2L1C.tif' (13). Say which band is which."
+)
+
+
+def test_answers_stand_right_below_the_first_sentence(known: ClassifyDock) -> None:
+    panel = known.preflight.panel
+    details = {"missing": ["B04"], "found": ["B05"], "decision": "s2_bands"}
+    panel.show_problem(MissingChannelsError(LONG, **details))
+    known.resize(340, 700)
+    QApplication.processEvents()
+    assert headline(known) == "The model needs Sentinel-2 B04, B03, B02, not found."
+    assert panel.details.text().replace("\N{ZERO WIDTH SPACE}", "").endswith("band is which.")
+    tops = [
+        part.mapTo(panel, part.rect().topLeft()).y()
+        for part in (panel.headline, *panel.decision.buttons, panel.decision.hint, panel.details)
+    ]
+    assert tops == sorted(tops)
+    assert panel.headline.width() > panel.width() - 60, "nothing stands beside it"
+    panel.show_problem(DecisionError(LONG, decision="s2_offset", choices=[0]))
+    assert panel.decision.question.text() == "The model needs Sentinel-2 B04, B03, B02, not found."
+    assert not panel.details.isHidden()
+    panel.show_unready("Choose.")
+    assert panel.details.isHidden()
+
+
+@pytest.mark.parametrize("width", [321, 400])
+def test_the_bands_need_no_scrolling_sideways(known: ClassifyDock, width: int) -> None:
+    known.setFloating(True)
+    known.resize(width, 800)
+    bands = known.preflight.panel.bands
+    bands.setCollapsed(False)
+    QApplication.processEvents()
+    table = bands.table
+    assert known.width() == width
+    assert table.horizontalHeader().length() <= table.viewport().width()
+    assert not table.horizontalScrollBar().isVisible()
+    for column in range(4):
+        assert table.columnWidth(column) >= table.sizeHintForColumn(column)
+    assert table.columnWidth(4) > 20
+    assert table.item(0, 4).toolTip() == "/data/s2.tif"
+
+
+def test_a_long_band_map_shows_its_start(dock: ClassifyDock) -> None:
+    line = dock.preflight.controls.bands["s2"]
+    text = ",".join(f"B{number:02}={number}" for number in range(1, 13))
+    dock.preflight.controls.decide("s2_bands", text)
+    assert line.cursorPosition() == 0
+    assert line.toolTip().startswith(text)
 
 
 def test_cloud_classes_are_ticked(known: ClassifyDock, spin_until, inspecting) -> None:
@@ -231,7 +305,7 @@ def test_plain_refusals_may_have_a_way_on(known: ClassifyDock, spin_until, inspe
     assert (headline(known), panel.sign.kind) == ("No B05.", "error")
     assert panel.controls._frames["s2_bands"].is_marked
     assert panel.decision.question.isHidden()
-    assert "framed field below, or" in panel.decision.hint.text()
+    assert "Or correct it in the framed field" in panel.decision.hint.text()
     (fill,) = panel.decision.buttons
     fill.click()
     spin_until(lambda: len(inspecting.orders) == 2, 10)
