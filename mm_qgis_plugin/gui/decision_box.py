@@ -19,7 +19,7 @@ from ..about import tr
 from ..core.contract.errors import DecisionError, MultimodalError
 from ..decisions import Answer, answers_to, choices_of, decision_of, is_selection, written
 from .framed import MARK_COLOR
-from .widgets import breakable, first_sentence, note
+from .widgets import SLIM, breakable, first_sentence, note
 
 _TICKS_IN_A_ROW = 5
 
@@ -41,6 +41,7 @@ class DecisionBox(QFrame):
         self.ticks: list[QCheckBox] = []
         self._made: list[QWidget] = []
         self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(*SLIM)
         self._layout.addWidget(self.question)
         self._layout.addWidget(self.hint)
         self.setVisible(False)

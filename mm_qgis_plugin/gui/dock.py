@@ -280,7 +280,7 @@ class ClassifyDock(QgsDockWidget):
         self.preflight.recall.rasters_changed.connect(self._forget_message)
 
     def _forget_message(self) -> None:
-        """What was said of a run is not about the rasters that are chosen now."""
+        """It is not about the rasters that are chosen now."""
         if self.active_run is None and not self._set_up.is_running:
             self.panel.forget()
             self._bar.clear()

@@ -12,6 +12,8 @@ from ..core.contract.job import RasterSource
 from ..layers import raster_source
 from .widgets import let_go, narrow, number_box
 
+_SHORTEST = 3  # The number of a band stands beside it.
+
 
 class MaskRow(QWidget):
     """A combo box, and beside it the number of a band while there is more than one."""
@@ -19,7 +21,7 @@ class MaskRow(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.combo = _mask_combo()
-        self.band = number_box(0, 1, tr("by name"))
+        self.band = number_box(0, 1, tr("band"))
         self.band.setPrefix(tr("band "))
         self.band.setToolTip(tr("Which band of the mask tells the clouds; 0: found by its name"))
         row = QHBoxLayout(self)
@@ -38,7 +40,7 @@ class MaskRow(QWidget):
 
     def clear(self) -> None:
         """Choose no mask, and no band."""
-        self.combo.setLayer(None)
+        self.combo.setCurrentIndex(0)  # setLayer(None) would leave it without a word
         self.band.setValue(0)
 
     def _on_layer(self, layer: QgsMapLayer | None) -> None:
@@ -59,4 +61,5 @@ def _mask_combo() -> QgsMapLayerComboBox:
     combo.setToolTip(
         tr("SCL, QA60 or another raster of cloud classes; automatic takes one beside Sentinel-2")
     )
-    return let_go(narrow(combo))
+    narrow(combo).setMinimumContentsLength(_SHORTEST)
+    return let_go(combo)
