@@ -23,7 +23,7 @@ from .widgets import SLIM
 
 _MOST_ROWS_IN_VIEW = 16
 _FOUND_BY, _FILE = 3, 4
-_LEAST_FILE = 24
+_LEAST_FILE = 20
 
 
 class BandTable(QgsCollapsibleGroupBox):
