@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from .about import tr
+from .core.contract.channels import MASKS
 from .core.contract.errors import JobError
+
+CLOUD_MASK = MASKS[-1]
+"""What a band map calls the band of a cloud mask that is of no known kind."""
 
 
 def band_map(text: str) -> dict[str, int]:

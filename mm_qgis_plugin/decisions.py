@@ -13,6 +13,7 @@ from .report_text import unit_name
 S2_OFFSET = "s2_offset"
 S1_UNIT = "s1_unit"
 MASK_CLASSES = "mask_classes"
+MASK_BAND = "mask_band"
 S2_BANDS = "s2_bands"
 S1_BANDS = "s1_bands"
 FILL_MISSING = "fill_missing"
@@ -83,6 +84,8 @@ def _choice_text(decision: str, value: Any) -> str:
         return tr("Read it as {}").format(unit_name(str(value)))
     if decision == MASK_CLASSES:
         return tr("Reject {}").format(written(value))
+    if decision == MASK_BAND:
+        return tr("Take band {}").format(written(value))
     if decision in (S2_BANDS, S1_BANDS):
         return tr("Use {}").format(written(value))
     if decision == FILL_MISSING and value is True:

@@ -32,9 +32,9 @@ def facts(report: SceneReport) -> list[tuple[str, str]]:
 def headline(report: SceneReport) -> str:
     """Return what a run would do and cost, in one or two sentences."""
     parts = [_tiles(report)]
-    time, size = _seconds(report), size_text(report.output_bytes)
-    if time:
-        parts.append(tr("It takes about {}.").format(time))
+    size = size_text(report.output_bytes)
+    if parts[0]:
+        parts.append(_time(report.seconds))
     if size:
         parts.append(tr("The result has about {}.").format(size))
     return " ".join(part for part in parts if part)
@@ -115,10 +115,9 @@ def overlap_text(report: SceneReport) -> str:
     """Return how much of Sentinel-2 is covered by Sentinel-1."""
     if report.overlap is None:
         return ""
-    # 0.996 is not all of it.
-    share = report.overlap * 100
-    shown = f"{share:.0f}" if share in (0, 100) or 1 <= share < 99 else f"{share:.1f}"
-    return tr("{} % of Sentinel-2 is covered by Sentinel-1").format(shown)
+    # Rounded down, as in the worker's warning: 0.996 is not all of it.
+    share = int(report.overlap * 100)
+    return tr("{} % of Sentinel-2 is covered by Sentinel-1").format(share)
 
 
 def size_text(count: int | None) -> str:
@@ -156,8 +155,12 @@ def _tiles(report: SceneReport) -> str:
     return text + "."
 
 
-def _seconds(report: SceneReport) -> str:
-    return "" if report.seconds is None else duration_text(report.seconds)
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return tr("Time: not known before the first run with this model.")
+    if seconds < 1:
+        return tr("It takes about a second.")
+    return tr("It takes about {}.").format(duration_text(seconds))
 
 
 def _scale(scale: float | None) -> str:

@@ -12,13 +12,19 @@ from collections.abc import Mapping, Sequence
 from typing import IO
 
 from ..contract.errors import CancelledError, ProtocolError, WorkerCrashedError
-from ..contract.messages import Message, Shutdown, decode, encode
+from ..contract.messages import Classify, Inspect, Message, Shutdown, decode, encode
 from .process_group import kill_group, own_group
 
 CLOSE_SECONDS = 1.0
 _JOIN_SECONDS = 0.05
 _KEPT_LINES = 60
 _MAX_LINE = 16 * 2**20
+_WAYS_ON: dict[type | None, str] = {
+    Classify: "Finished tiles are kept; run again to go on with a fresh worker.",
+    Inspect: "It was looking at the rasters; check them again with a fresh worker.",
+    None: "It was starting; check the worker's Python under Advanced, then try again.",
+}
+"""What to do after a crash, by what the worker was asked for last."""
 
 
 class WorkerProcess:
@@ -27,6 +33,7 @@ class WorkerProcess:
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self.is_idle = False
         self._is_ended_by_us = False
+        self._order: type | None = None
         self._dead_since = 0.0
         self._orders: queue.Queue[bytes | None] = queue.Queue()
         self._lines: queue.Queue[str | None] = queue.Queue(maxsize=1000)
@@ -59,6 +66,8 @@ class WorkerProcess:
 
     def send(self, message: Message, job: str) -> None:
         """Send a message; a broken pipe shows in :meth:`receive` as the end of the process."""
+        if isinstance(message, (Classify, Inspect)):
+            self._order = type(message)
         self._orders.put((encode(message, job) + "\n").encode())
 
     def receive(self, seconds: float, job: str = "") -> Message | None:
@@ -157,6 +166,8 @@ class WorkerProcess:
                 return
 
     def _ended(self) -> CancelledError:
+        if self._order is Inspect:
+            return CancelledError("The worker was closed while it looked at the rasters.")
         return CancelledError(
             "The worker was closed while a run was going on. Finished tiles are kept; the same run "
             "again goes on from there."
@@ -170,8 +181,8 @@ class WorkerProcess:
         for thread in self._threads[:2]:  # the readers, for the last words
             thread.join(CLOSE_SECONDS)
         return WorkerCrashedError(
-            f"The worker ended without a word ({_end_in_words(code)}). Finished tiles are kept; "
-            f"run again to go on with a fresh worker.{self.quoted()}",
+            f"The worker ended without a word ({_end_in_words(code)}). "
+            f"{_WAYS_ON[self._order]}{self.quoted()}",
             exit_code=code,
         )
 

@@ -7,6 +7,7 @@ from pathlib import PurePath
 
 from qgis.gui import QgsCollapsibleGroupBox
 from qgis.PyQt.QtCore import Qt
+from qgis.PyQt.QtGui import QResizeEvent
 from qgis.PyQt.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -20,9 +21,9 @@ from ..report import BandFact
 from ..report_text import pixel_size_text
 from .widgets import SLIM
 
-_MOST_ROWS_IN_VIEW = 8
-_FILE_WIDTH = 150
+_MOST_ROWS_IN_VIEW = 16
 _FOUND_BY, _FILE = 3, 4
+_LEAST_FILE = 20
 
 
 class BandTable(QgsCollapsibleGroupBox):
@@ -30,10 +31,10 @@ class BandTable(QgsCollapsibleGroupBox):
 
     def __init__(self) -> None:
         super().__init__()
-        self.table = QTableWidget(0, 5)
+        self.table = _Table(0, 5)
         self.table.setObjectName("multimodal_band_table")
         self.table.setHorizontalHeaderLabels(
-            [tr("Channel"), tr("Band"), tr("Pixel"), tr("Found by"), tr("File")]
+            [tr("Channel"), tr("Band"), tr("Pixel"), tr("By"), tr("File")]
         )
         self.table.verticalHeader().setVisible(False)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -41,11 +42,11 @@ class BandTable(QgsCollapsibleGroupBox):
         self.table.setMinimumWidth(1)
         header = self.table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        # The rest of the width, and in a narrow dock enough to be read after scrolling.
-        header.setSectionResizeMode(_FILE, QHeaderView.ResizeMode.Interactive)
-        header.setStretchLastSection(True)
-        self.table.setColumnWidth(_FILE, _FILE_WIDTH)
-        self.table.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        header.setSectionResizeMode(_FOUND_BY, QHeaderView.ResizeMode.Fixed)
+        # The rest of the width, however little; the tooltip has the whole path.
+        header.setSectionResizeMode(_FILE, QHeaderView.ResizeMode.Stretch)
+        header.setMinimumSectionSize(1)
+        self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.table.setWordWrap(False)
         self.table.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 6)
@@ -66,6 +67,7 @@ class BandTable(QgsCollapsibleGroupBox):
                 item.setToolTip(band.path if column == _FILE else text)
                 self.table.setItem(row, column, item)
         self.table.setColumnHidden(_FOUND_BY, not any(band.found_by for band in bands))
+        self.table.fit_columns()
         self._fit(len(bands))
         self.setVisible(bool(bands))
 
@@ -73,8 +75,24 @@ class BandTable(QgsCollapsibleGroupBox):
         rows = min(count, _MOST_ROWS_IN_VIEW)
         height = self.table.verticalHeader().defaultSectionSize() * rows
         head = self.table.horizontalHeader().sizeHint().height()
-        bar = self.table.horizontalScrollBar().sizeHint().height()
-        self.table.setFixedHeight(height + head + bar + 2 * self.table.frameWidth())
+        self.table.setFixedHeight(height + head + 2 * self.table.frameWidth())
+
+
+class _Table(QTableWidget):
+    """Never wider than its place: what said so gives way to the file, and both are elided."""
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Called by Qt."""
+        super().resizeEvent(event)
+        self.fit_columns()
+
+    def fit_columns(self) -> None:
+        """Give each column what it needs, as far as there is room."""
+        header = self.horizontalHeader()
+        wanted = max(self.sizeHintForColumn(_FOUND_BY), header.sectionSizeHint(_FOUND_BY))
+        taken = sum(header.sectionSize(column) for column in range(_FOUND_BY))
+        room = self.viewport().width() - taken - _LEAST_FILE
+        header.resizeSection(_FOUND_BY, max(1, min(wanted, room)))
 
 
 def _cells(band: BandFact) -> tuple[str, str, str, str, str]:

@@ -19,7 +19,7 @@ from ..about import tr
 from ..core.contract.errors import DecisionError, MultimodalError
 from ..decisions import Answer, answers_to, choices_of, decision_of, is_selection, written
 from .framed import MARK_COLOR
-from .widgets import breakable, note
+from .widgets import SLIM, breakable, first_sentence, note
 
 _TICKS_IN_A_ROW = 5
 
@@ -41,6 +41,7 @@ class DecisionBox(QFrame):
         self.ticks: list[QCheckBox] = []
         self._made: list[QWidget] = []
         self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(*SLIM)
         self._layout.addWidget(self.question)
         self._layout.addWidget(self.hint)
         self.setVisible(False)
@@ -50,7 +51,8 @@ class DecisionBox(QFrame):
         self.clear()
         answers = [*more, *answers_to(problem)]
         is_question = isinstance(problem, DecisionError)
-        self.question.setText(breakable(problem.message) if is_question else "")
+        question = first_sentence(problem.message)[0] if is_question else ""
+        self.question.setText(breakable(question))
         self.question.setVisible(is_question)
         if is_selection(problem):
             self._add_ticks(decision_of(problem), choices_of(problem))
@@ -74,7 +76,7 @@ class DecisionBox(QFrame):
         if marked and not has_buttons:
             text = tr("Write the answer into the framed field below.")
         elif marked and not is_question:
-            text = tr("Correct it in the framed field below, or:")
+            text = tr("Or correct it in the framed field below.")
         self.hint.setText(text)
         self.hint.setVisible(bool(text))
 
@@ -105,4 +107,4 @@ class DecisionBox(QFrame):
 
     def _add(self, widget: QWidget) -> None:
         self._made.append(widget)
-        self._layout.addWidget(widget)
+        self._layout.insertWidget(self._layout.indexOf(self.hint), widget)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from qgis.core import Qgis, QgsMessageLog, QgsVectorLayer
+from qgis.core import Qgis, QgsMessageLog
 from qgis.gui import QgisInterface, QgsDockWidget
 from qgis.PyQt.QtCore import QEvent
 from qgis.PyQt.QtGui import QHideEvent, QShowEvent
@@ -37,7 +37,7 @@ from .own_message import OwnMessage
 from .preflight import Preflight
 from .rasters_widget import RasterPair
 from .run import Run
-from .run_end import end_of, problem_of
+from .run_end import end_of, present, problem_of
 from .set_up import SetUp
 from .status_panel import StatusPanel
 from .widgets import ask, on_change
@@ -197,7 +197,7 @@ class ClassifyDock(QgsDockWidget):
         self._bar.hush(run.notice)
         try:
             self._tell_run(run, summary, problem)
-            self._present(run.layer)
+            present(self._iface, run.layer)
         except Exception as second:  # noqa: BLE001  # becomes a message
             self._tell_error(as_error(second))
         run.deleteLater()
@@ -210,17 +210,6 @@ class ClassifyDock(QgsDockWidget):
         else:
             self._tell_error(problem_of(run, problem), run.path)
             self.preflight.learn(run.job, problem)
-
-    def _present(self, layer: QgsVectorLayer | None) -> None:
-        """Switch map tips on, which QGIS shows for the active layer alone."""
-        if layer is None:
-            return
-        active = self._iface.activeLayer()
-        if active is not None and active.isEditable():
-            return  # Somebody is drawing.
-        self._iface.setActiveLayer(layer)
-        if not self._iface.actionMapTips().isChecked():
-            self._iface.actionMapTips().trigger()
 
     def _on_set_up(self, problem: MultimodalError | None) -> None:
         self._bar.hush(self._set_up.notice)
@@ -277,6 +266,13 @@ class ClassifyDock(QgsDockWidget):
         for part in (self.inputs, self.advanced):
             on_change(part, self.preflight.inspector.schedule)
         self.area.changed.connect(self.preflight.inspector.schedule)
+        self.preflight.recall.rasters_changed.connect(self._forget_message)
+
+    def _forget_message(self) -> None:
+        """It is not about the rasters that are chosen now."""
+        if self.active_run is None and not self._set_up.is_running:
+            self.panel.forget()
+            self._bar.clear()
 
     def _withdraw_replacement(self) -> None:
         if self._replaceable is not None:

@@ -80,6 +80,7 @@ class Preflight(QObject):
     def shut_down(self) -> None:
         """Let go of worker, canvas and project."""
         QgsProject.instance().cleared.disconnect(self.hide_grid)
+        self.recall.disconnect_project()
         self.inspector.shut_down()
         self.grid.shut_down()
 
@@ -97,8 +98,10 @@ class Preflight(QObject):
         report = self.panel.report
         if report is None or not self.panel.show_grid.isChecked():
             self.grid.clear()
+            self.panel.grid_note.setVisible(False)
             return
-        self.grid.show(report.grid, *self._area())
+        is_exact = self.grid.show(report.grid, *self._area())
+        self.panel.grid_note.setVisible(self.grid.is_shown and not is_exact)
 
     def _area(self) -> tuple[QgsGeometry, QgsCoordinateReferenceSystem]:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qgis.gui import QgsCollapsibleGroupBox
-from qgis.PyQt.QtCore import Qt, pyqtSignal
+from qgis.PyQt.QtCore import pyqtSignal
 from qgis.PyQt.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
@@ -26,7 +26,7 @@ from .lattice import whole_window
 from .scene_controls import SceneControls
 from .signs import ERROR, INFO, SUCCESS, WARNING, SignLabel
 from .warning_list import WarningList
-from .widgets import breakable, name_children, note
+from .widgets import breakable, first_sentence, name_children, note
 
 
 class PreflightPanel(QgsCollapsibleGroupBox):
@@ -45,13 +45,16 @@ class PreflightPanel(QgsCollapsibleGroupBox):
         self.check_button = QPushButton(tr("Check"))
         self.check_button.setToolTip(tr("Look at the rasters again"))
         self.decision = DecisionBox()
+        self.details = note()
         self.warnings = WarningList()
         self.facts = FactList()
         self.bands = BandTable()
-        self.recalled = note()
+        self.maps = WarningList()
         self.controls = SceneControls()
         self.show_grid = QCheckBox(tr("Show tile grid"))
         self.show_grid.setToolTip(tr("Draw the tiles on the map, before anything is computed"))
+        self.grid_note = note(tr("Too many tiles to draw each: this is the box around them."))
+        self.grid_note.setVisible(False)
         self._lay_out()
         self.setSaveCollapsedState(False)
         self.check_button.clicked.connect(self.check_wanted)
@@ -87,14 +90,14 @@ class PreflightPanel(QgsCollapsibleGroupBox):
         if isinstance(problem, DecisionError):
             self._say(WARNING, tr("One thing must be decided before it can run:"))
         else:
-            self._say(ERROR, problem.message)
+            self._say(ERROR, first_sentence(problem.message)[0])
+        self._tell_more(first_sentence(problem.message)[1])
         marked = self.controls.highlight(decision_of(problem))
         self.decision.ask(problem, more, marked)
 
-    def show_recalled(self, text: str) -> None:
-        """Say that a band map was filled in; nothing where ``text`` is empty."""
-        self.recalled.setText(text)
-        self.recalled.setVisible(bool(text))
+    def show_maps(self, texts: Sequence[str]) -> None:
+        """Warn that band maps are in force; empty texts are none."""
+        self.maps.show_all([text for text in texts if text])
 
     def set_busy(self, busy: bool) -> None:
         """Let nothing be changed while a run goes on."""
@@ -113,10 +116,16 @@ class PreflightPanel(QgsCollapsibleGroupBox):
         self.sign.show_kind(kind)
         self.headline.setText(breakable(text))
 
+    def _tell_more(self, text: str) -> None:
+        """Show what can wait until the answers were seen."""
+        self.details.setText(breakable(text))
+        self.details.setVisible(bool(text))
+
     def _forget(self) -> None:
         self.report, self.problem = None, None
         self.decision.setEnabled(True)
         self.decision.clear()
+        self._tell_more("")
         self.controls.highlight("")
         for part in (self.warnings, self.facts, self.bands):
             part.setEnabled(True)
@@ -124,21 +133,27 @@ class PreflightPanel(QgsCollapsibleGroupBox):
         self.show_grid.setEnabled(False)
 
     def _lay_out(self) -> None:
-        top = QWidget()
-        row = QHBoxLayout(top)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.sign)
-        row.addWidget(self.headline, 1)
-        row.addWidget(self.check_button, 0, Qt.AlignmentFlag.AlignTop)
+        top = _row((self.sign, 0), (self.headline, 1))
+        below = _row((self.show_grid, 1), (self.check_button, 0))
         layout = QVBoxLayout(self)
         parts = (
-            top, self.decision, self.warnings, self.facts, self.show_grid, self.bands,
-            self.recalled, self.controls,
+            top, self.decision, self.details, self.maps, self.warnings, self.facts, below,
+            self.grid_note, self.bands,
+            self.controls,
         )  # fmt: skip
         for part in parts:
             layout.addWidget(part)
-        self.recalled.setVisible(False)
         name_children(
             self, "multimodal_preflight", headline=self.headline, check=self.check_button,
-            grid=self.show_grid, recalled=self.recalled,
+            grid=self.show_grid, maps=self.maps,
         )  # fmt: skip
+
+
+def _row(*parts: tuple[QWidget, int]) -> QWidget:
+    """Return widgets side by side, each with its stretch."""
+    holder = QWidget()
+    row = QHBoxLayout(holder)
+    row.setContentsMargins(0, 0, 0, 0)
+    for part, stretch in parts:
+        row.addWidget(part, stretch)
+    return holder

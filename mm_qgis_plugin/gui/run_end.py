@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from qgis.core import QgsVectorLayer
+from qgis.gui import QgisInterface
+
 from ..about import tr
 from ..core.contract.errors import CancelledError, MultimodalError
 from ..core.contract.result import RunSummary
@@ -28,6 +31,18 @@ def end_of(run: Run, summary: RunSummary) -> tuple[str, str, str]:
     if run.lost_project:
         text = f"{text} {whereabouts(run, complete=summary.state == 'complete')}"
     return kind, short, text
+
+
+def present(iface: QgisInterface, layer: QgsVectorLayer | None) -> None:
+    """Switch map tips on, which QGIS shows for the active layer alone."""
+    if layer is None:
+        return
+    active = iface.activeLayer()
+    if active is not None and active.isEditable():
+        return  # Somebody is drawing.
+    iface.setActiveLayer(layer)
+    if not iface.actionMapTips().isChecked():
+        iface.actionMapTips().trigger()
 
 
 def whereabouts(run: Run, *, complete: bool) -> str:

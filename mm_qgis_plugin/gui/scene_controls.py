@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qgis.core import QgsMapLayerProxyModel, QgsProviderRegistry
-from qgis.gui import QgsCollapsibleGroupBox, QgsMapLayerComboBox
+from qgis.gui import QgsCollapsibleGroupBox
 from qgis.PyQt.QtWidgets import QCheckBox, QFormLayout, QLineEdit, QWidget
 
 from .. import decisions, settings
@@ -19,10 +18,11 @@ from ..core.contract.scene_options import (
     SceneOptions,
     parse_mask_classes,
 )
-from ..layers import raster_source
 from ..report_text import unit_name
+from .band_line import BandLine
 from .framed import Framed
-from .widgets import SLIM, choice, form, name_children, narrow, number_box
+from .mask_row import MaskRow
+from .widgets import SLIM, choice, form, name_children, number_box
 
 _LONGEST = 999
 
@@ -41,8 +41,9 @@ class SceneControls(QgsCollapsibleGroupBox):
         )  # fmt: skip
         units = [(unit_name(unit), unit) for unit in S1_UNITS if unit != AUTO]
         self.unit = choice(((tr("From the data"), AUTO), *units))
-        self.bands = {"s2": _bands("B02=1,B03=2,B04=3"), "s1": _bands("VV=1,VH=2")}
-        self.mask = _mask_combo()
+        self.bands = {"s2": BandLine("B02=1,B03=2,B04=3"), "s1": BandLine("VV=1,VH=2")}
+        self.mask_row = MaskRow()
+        self.mask, self.mask_band = self.mask_row.combo, self.mask_row.band
         self.mask_classes = QLineEdit()
         self.mask_classes.setPlaceholderText(tr("the usual ones"))
         self.mask_classes.setToolTip(
@@ -82,8 +83,7 @@ class SceneControls(QgsCollapsibleGroupBox):
 
     def mask_source(self) -> RasterSource | None:
         """Return the cloud mask as the worker opens it; None where none was chosen."""
-        layer = self.mask.currentLayer()
-        return None if layer is None else raster_source(layer)
+        return self.mask_row.source()
 
     def band_map(self, sensor: str) -> dict[str, int]:
         """Return the band numbers given for ``s2`` or ``s1``; JobError where not understood."""
@@ -97,6 +97,8 @@ class SceneControls(QgsCollapsibleGroupBox):
             _select(self.unit, str(value), unit_name(str(value)))
         elif decision == decisions.MASK_CLASSES:
             self.mask_classes.setText(decisions.written(value))
+        elif decision == decisions.MASK_BAND:
+            self.mask_band.setValue(int(value))
         elif decision in (decisions.S2_BANDS, decisions.S1_BANDS):
             self.bands[decision[:2]].setText(decisions.written(value))
         elif decision == decisions.FILL_MISSING:
@@ -115,8 +117,14 @@ class SceneControls(QgsCollapsibleGroupBox):
 
     def forget_scene(self, sensor: str) -> None:
         """Leave to the data what was decided about other rasters of this sensor."""
-        decided = self.offset if sensor == "s2" else self.unit
-        decided.setCurrentIndex(0)
+        self.fill_missing.setChecked(False)
+        if sensor == "s1":
+            self.unit.setCurrentIndex(0)
+            return
+        self.offset.setCurrentIndex(0)
+        self.any_pixel_size.setChecked(False)
+        self.mask_row.clear()
+        self.mask_classes.clear()
 
     def remember(self) -> None:
         """Keep the thresholds for the next session; decisions about a scene are not."""
@@ -134,7 +142,7 @@ class SceneControls(QgsCollapsibleGroupBox):
         self._add(layout, tr("S1 unit"), decisions.S1_UNIT, self.unit)
         self._add(layout, tr("S2 band map"), decisions.S2_BANDS, self.bands["s2"])
         self._add(layout, tr("S1 band map"), decisions.S1_BANDS, self.bands["s1"])
-        layout.addRow(tr("Cloud mask"), self.mask)
+        self._add(layout, tr("Cloud mask"), decisions.MASK_BAND, self.mask_row)
         self._add(layout, tr("Cloud classes"), decisions.MASK_CLASSES, self.mask_classes)
         layout.addRow(tr("Cloud"), self.max_cloud)
         layout.addRow(tr("Dates"), self.max_days)
@@ -143,7 +151,8 @@ class SceneControls(QgsCollapsibleGroupBox):
         name_children(
             self, "multimodal_scene", offset=self.offset, unit=self.unit,
             s2_bands=self.bands["s2"], s1_bands=self.bands["s1"], mask=self.mask,
-            mask_classes=self.mask_classes, max_cloud=self.max_cloud, max_days=self.max_days,
+            mask_band=self.mask_band, mask_classes=self.mask_classes,
+            max_cloud=self.max_cloud, max_days=self.max_days,
             fill_missing=self.fill_missing, any_pixel_size=self.any_pixel_size,
         )  # fmt: skip
 
@@ -160,28 +169,3 @@ def _select(combo, data: Any, text: str) -> None:
     if combo.findData(data) < 0:
         combo.addItem(text, data)
     combo.setCurrentIndex(combo.findData(data))
-
-
-def _bands(example: str) -> QLineEdit:
-    line = QLineEdit()
-    line.setPlaceholderText(tr("by their names"))
-    line.setToolTip(
-        tr("Only where the names of bands do not tell: channel=band number, as in {}").format(
-            example
-        )
-    )
-    return line
-
-
-def _mask_combo() -> QgsMapLayerComboBox:
-    combo = QgsMapLayerComboBox()
-    combo.setFilters(QgsMapLayerProxyModel.Filter.RasterLayer)
-    others = [key for key in QgsProviderRegistry.instance().providerList() if key != "gdal"]
-    combo.setExcludedProviders(others)
-    combo.setAllowEmptyLayer(True, tr("[Automatic]"))
-    combo.setCurrentIndex(0)
-    combo.setToolTip(
-        tr("SCL, QA60 or another raster of cloud classes; automatic takes one beside Sentinel-2")
-    )
-    narrow(combo)
-    return combo

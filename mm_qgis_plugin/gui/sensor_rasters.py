@@ -12,7 +12,7 @@ from qgis.PyQt.QtWidgets import QHBoxLayout, QToolButton, QWidget
 from ..about import tr
 from .picks import Pick
 from .rasters_dialog import RastersDialog
-from .widgets import narrow
+from .widgets import let_go, narrow
 
 
 class SensorRasters(QWidget):
@@ -40,7 +40,9 @@ class SensorRasters(QWidget):
         self.more.clicked.connect(self._ask)
         self.combo.activated.connect(lambda _: self.chosen.emit())
         self.combo.currentIndexChanged.connect(lambda _: self.changed.emit())
-        QgsProject.instance().layersRemoved.connect(self._forget_removed)
+        project = QgsProject.instance()
+        project.layersRemoved.connect(self._forget_removed)
+        project.cleared.connect(self._forget_all)
 
     def picks(self) -> list[Pick]:
         """Return what is chosen now; empty where nothing is."""
@@ -64,10 +66,17 @@ class SensorRasters(QWidget):
 
     def disconnect_project(self) -> None:
         """Stop listening to the project."""
-        QgsProject.instance().layersRemoved.disconnect(self._forget_removed)
+        project = QgsProject.instance()
+        project.layersRemoved.disconnect(self._forget_removed)
+        project.cleared.disconnect(self._forget_all)
 
     def _shows_several(self) -> bool:
         return bool(self._several) and self.combo.currentIndex() == self.combo.count() - 1
+
+    def _forget_all(self) -> None:
+        """Paths were chosen for the project that is gone."""
+        if self._several:
+            self.choose([])
 
     def _forget_removed(self) -> None:
         there = [pick for pick in self._several if pick.is_there()]
@@ -108,5 +117,4 @@ def _combo(sensor: str, name: str) -> QgsMapLayerComboBox:
     combo.setToolTip(
         tr("Raster layer with the {} bands. They are found by their names.").format(name)
     )
-    narrow(combo)
-    return combo
+    return let_go(narrow(combo))

@@ -89,6 +89,12 @@ class StatusPanel(QWidget):
         self.remedy.setText(remedy)
         self.remedy.setVisible(on_remedy is not None)
 
+    def forget(self) -> None:
+        """Show neither message nor warnings: they are about something else."""
+        self.say(INFO, "")
+        self.warnings.setText("")
+        self.warning_row.setVisible(False)
+
     def hide_remedy(self) -> None:
         """Take the button away: what it would do is not what was offered any more."""
         self._remedy = None

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from qgis.PyQt.QtCore import QEvent, QObject, Qt
+from qgis.gui import QgsMapLayerComboBox
+from qgis.PyQt.QtCore import QEvent, QModelIndex, QObject, Qt
 from qgis.PyQt.QtGui import QResizeEvent
 from qgis.PyQt.QtWidgets import (
     QCheckBox,
@@ -27,6 +28,7 @@ from ..about import display_name
 
 _SHORTEST_COMBO = 8
 _LONG_WORD = 24
+_LONG_TEXT = 140
 # Margins of a group inside a group, in pixels.
 SLIM = (6, 6, 6, 6)
 
@@ -36,6 +38,18 @@ def narrow(combo: QComboBox) -> QComboBox:
     combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     combo.setMinimumContentsLength(_SHORTEST_COMBO)
     combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    return combo
+
+
+def let_go(combo: QgsMapLayerComboBox) -> QgsMapLayerComboBox:
+    """Let a box with an empty entry show that, and no neighbour, when its layer is removed."""
+
+    def on_removal(_: QModelIndex, first: int, last: int) -> None:
+        if first <= combo.currentIndex() <= last:
+            combo.setCurrentIndex(0)
+
+    # The project tells of the removal after the box has taken another layer.
+    combo.model().rowsAboutToBeRemoved.connect(on_removal)
     return combo
 
 
@@ -100,6 +114,14 @@ def breakable(text: str) -> str:
     ]
     # EPSG:32633 is one word to people, and two to Qt.
     return re.sub(r"(?<=[A-Z]):(?=\d)", ":\N{WORD JOINER}", " ".join(words))
+
+
+def first_sentence(text: str) -> tuple[str, str]:
+    """Return the first sentence of a long text, and the rest; a short text is left whole."""
+    if len(text) <= _LONG_TEXT:
+        return text, ""
+    first, *rest = re.split(r"(?<=[\w)'%\]][.!?])\s+(?=[A-Z'])", text, maxsplit=1)
+    return first, "".join(rest)
 
 
 def form(parent: QWidget | None = None) -> QFormLayout:

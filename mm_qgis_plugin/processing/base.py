@@ -14,7 +14,7 @@ from qgis.PyQt.QtGui import QIcon
 
 from ..about import home_page, icon, tr
 from ..core.contract.errors import MultimodalError
-from .options import told, with_static_strings
+from .options import as_qgis_takes, told
 from .reading import JobReader
 
 
@@ -59,7 +59,7 @@ class SceneAlgorithm(QgsProcessingAlgorithm):
         self, parameters: dict, context: QgsProcessingContext
     ) -> tuple[bool, str]:
         """Return whether the values fit together, and what to do where they do not."""
-        parameters = with_static_strings(parameters)
+        parameters = as_qgis_takes(parameters)
         try:
             self.check(JobReader(self, parameters, context))
         except MultimodalError as problem:
@@ -75,7 +75,7 @@ class SceneAlgorithm(QgsProcessingAlgorithm):
         A problem is kept for :meth:`processAlgorithm`: here ``processing.run`` loses its words.
         """
         try:
-            self.prepare(JobReader(self, with_static_strings(parameters), context))
+            self.prepare(JobReader(self, as_qgis_takes(parameters), context))
         except MultimodalError as problem:
             self._problem = problem
         return True

@@ -11,6 +11,11 @@ from ..decisions import choices_of, decision_of, written
 from . import parameters as names
 
 _STATIC = (names.S2_OFFSET, names.S1_UNIT)
+YES_OR_NO = (names.FILL_MISSING, names.ANY_PIXEL_SIZE, names.OVERWRITE)
+_ANSWERS = {
+    **dict.fromkeys(("true", "yes", "1"), True),
+    **dict.fromkeys(("false", "no", "0"), False),
+}
 
 
 def read_options(
@@ -30,14 +35,24 @@ def read_options(
     )
 
 
-def with_static_strings(values: dict) -> dict:
-    """Return the values with ``S2_OFFSET=-1000`` as text: QGIS takes no numbers there."""
+def as_qgis_takes(values: dict) -> dict:
+    """Return the values as QGIS reads them as they are meant.
+
+    It takes no numbers for ``S2_OFFSET=-1000``, and ``no`` for yes.
+    """
     numbers = {
         name: str(values[name])
         for name in _STATIC
         if isinstance(values.get(name), int) and not isinstance(values[name], bool)
     }
-    return {**values, **numbers}
+    answers = {name: yes_or_no(values[name]) for name in YES_OR_NO if name in values}
+    known = {name: answer for name, answer in answers.items() if answer is not None}
+    return {**values, **numbers, **known}
+
+
+def yes_or_no(value: object) -> bool | None:
+    """Return what is meant by yes, no, true, false, 1 or 0; None for anything else."""
+    return _ANSWERS.get(str(value).strip().lower())
 
 
 def told(problem: MultimodalError) -> str:

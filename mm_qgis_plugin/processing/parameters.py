@@ -46,6 +46,7 @@ S2_OFFSET = "S2_OFFSET"
 S1_UNIT = "S1_UNIT"
 MASK = "MASK"
 MASK_CLASSES = "MASK_CLASSES"
+MASK_BAND = "MASK_BAND"
 MAX_CLOUD = "MAX_CLOUD"
 FILL_MISSING = "FILL_MISSING"
 MAX_DAYS = "MAX_DAYS"
@@ -137,32 +138,44 @@ def _area() -> Iterator[QgsProcessingParameterDefinition]:
 
 def _paths_and_bands() -> Iterator[QgsProcessingParameterDefinition]:
     for name, sensor in ((S2_PATH, "Sentinel-2"), (S1_PATH, "Sentinel-1")):
-        label = tr("{} folder, archive or file (several: separated by ';')").format(sensor)
+        label = tr("{} folder, archive or file").format(sensor)
         kind = QgsProcessingParameterFile.Behavior.File
-        yield QgsProcessingParameterFile(name, label, kind, optional=True)
+        definition = QgsProcessingParameterFile(name, label, kind, optional=True)
+        yield _explained(definition, tr("Several are separated by ';'."))
     for name, sensor, example in (
         (S2_BANDS, "Sentinel-2", "B02=1,B03=2"),
         (S1_BANDS, "Sentinel-1", "VV=1,VH=2"),
     ):
-        label = tr("{} bands by number, in every raster, where names are missing ({})")
-        yield QgsProcessingParameterString(name, label.format(sensor, example), optional=True)
+        label = tr("{} bands by number").format(sensor)
+        definition = QgsProcessingParameterString(name, label, optional=True)
+        told = tr("Where the names of bands do not tell: channel=band number, as in {}. It holds "
+                  "for every raster, and wins over all names.")  # fmt: skip
+        yield _explained(definition, told.format(example))
 
 
 def _decisions() -> Iterator[QgsProcessingParameterDefinition]:
     yield _choice(S2_OFFSET, tr("Sentinel-2 offset to add (auto: from metadata)"), OFFSETS)
     yield _choice(S1_UNIT, tr("Sentinel-1 unit (auto: from the data)"), S1_UNITS)
-    yield QgsProcessingParameterRasterLayer(MASK, tr("Cloud mask"), optional=True)
-    label = tr("Classes of the cloud mask to reject (3,8,9,10; empty: the usual ones)")
-    yield QgsProcessingParameterString(MASK_CLASSES, label, optional=True)
-    yield _share(MAX_CLOUD, tr("Skip tiles with a larger share of cloud (1: none)"), 1.0)
+    yield from _clouds()
     yield QgsProcessingParameterBoolean(
         FILL_MISSING, tr("Fill missing channels with their training mean"), defaultValue=False
     )
-    label = tr("Warn when Sentinel-1 and Sentinel-2 are more days apart than")
+    label = tr("Warn when the sensors are more days apart than")
     yield _number(MAX_DAYS, label, minValue=0, defaultValue=DEFAULT_MAX_DAYS)
     yield QgsProcessingParameterBoolean(
         ANY_PIXEL_SIZE, tr("Take Sentinel-2 of any pixel size"), defaultValue=False
     )
+
+
+def _clouds() -> Iterator[QgsProcessingParameterDefinition]:
+    mask = QgsProcessingParameterRasterLayer(MASK, tr("Cloud mask"), optional=True)
+    yield _explained(mask, tr("Empty: one that lies beside Sentinel-2, such as SCL or QA60."))
+    band = _number(MASK_BAND, tr("Band of the cloud mask"), minValue=1, optional=True)
+    yield _explained(band, tr("Where it has several, and none is named SCL or QA60."))
+    label = tr("Classes of the cloud mask to reject")
+    classes = QgsProcessingParameterString(MASK_CLASSES, label, optional=True)
+    yield _explained(classes, tr("As in 3,8,9,10. Empty: the usual ones of its kind."))
+    yield _share(MAX_CLOUD, tr("Skip tiles with a larger share of cloud (1: none)"), 1.0)
 
 
 def _rarely_needed() -> Iterator[QgsProcessingParameterDefinition]:
@@ -172,16 +185,25 @@ def _rarely_needed() -> Iterator[QgsProcessingParameterDefinition]:
 
 def _journal() -> Iterator[QgsProcessingParameterDefinition]:
     # No file destination: QGIS would show it among the results, as "[Skip output]".
-    yield QgsProcessingParameterFile(
+    journal = QgsProcessingParameterFile(
         JOURNAL,
-        tr("Journal, to go on with an interrupted run (empty: one in your user folder)"),
+        tr("Journal, to go on with an interrupted run"),
         QgsProcessingParameterFile.Behavior.File,
         optional=True,
         fileFilter=tr("GeoPackage (*.gpkg)"),
     )
+    yield _explained(journal, tr("Empty: one in your user folder, found again by the same run."))
     yield QgsProcessingParameterBoolean(
         OVERWRITE, tr("Start over, do not go on with the journal"), defaultValue=False
     )
+
+
+def _explained(
+    definition: QgsProcessingParameterDefinition, text: str
+) -> QgsProcessingParameterDefinition:
+    """Give a parameter what is shown as its tooltip, and by ``qgis_process help``."""
+    definition.setHelp(text)
+    return definition
 
 
 def _share(name: str, label: str, default: float) -> QgsProcessingParameterNumber:

@@ -14,22 +14,25 @@ from qgis.core import (
     QgsProcessingAlgorithm,
     QgsProcessingContext,
     QgsProcessingFeatureSource,
+    QgsProperty,
     QgsProviderRegistry,
 )
 
 from .. import journals
 from ..about import tr
-from ..bands import band_map
+from ..bands import CLOUD_MASK, band_map
 from ..core.contract.errors import JobError, SourceError
 from ..core.contract.job import PRECISIONS, ClassifyJob, RasterSource
 from ..core.contract.scene_options import S1_UNITS
 from ..layers import crs_of_path, extent_wkt, path_source, polygons_wkt, raster_source
 from . import parameters as names
 from .destination import Place, check_sink, sink_place
-from .options import read_options
+from .options import YES_OR_NO, read_options
 
 # The job cannot be without an output; which one is known when the rest is.
 _LATER = "later.gpkg"
+# QGIS cuts off what follows the point.
+_WHOLE = (names.BATCH_SIZE, names.MAX_DAYS, names.MASK_BAND)
 
 
 class JobReader:
@@ -80,6 +83,12 @@ class JobReader:
 
     def _mask(self) -> RasterSource | None:
         if not self._values.get(names.MASK):
+            if self._values.get(names.MASK_BAND) is not None:
+                raise JobError(
+                    tr("{} counts the bands of {}: choose a cloud mask too.").format(
+                        self._label(names.MASK_BAND), self._label(names.MASK)
+                    )
+                )
             return None
         layer = self._algorithm.parameterAsRasterLayer(self._values, names.MASK, self._context)
         if layer is None:
@@ -88,7 +97,13 @@ class JobReader:
                     self._label(names.MASK)
                 )
             )
-        return raster_source(layer)
+        return raster_source(layer, self._mask_bands())
+
+    def _mask_bands(self) -> dict[str, int]:
+        if self._values.get(names.MASK_BAND) is None:
+            return {}
+        band = self._algorithm.parameterAsInt(self._values, names.MASK_BAND, self._context)
+        return {CLOUD_MASK: band}
 
     def _check_values(self) -> None:
         """Say what is valid, before QGIS says that something is not."""
@@ -97,7 +112,7 @@ class JobReader:
             definition = self._algorithm.parameterDefinition(name)
             if value is None or definition is None:
                 continue  # Not every algorithm of ours has all of them.
-            if definition.checkValueIsAcceptable(value, self._context):
+            if _is_valid(name, value) and definition.checkValueIsAcceptable(value, self._context):
                 continue
             raise JobError(
                 tr("{}: '{}' is not valid. Give {}.").format(self._label(name), value, valid)
@@ -215,6 +230,20 @@ class JobReader:
                 yield Place(Path(parts.get("path") or ""), parts.get("layerName") or "")
 
 
+def _is_valid(name: str, value: object) -> bool:
+    """Return whether a value is what QGIS would make of it without a word."""
+    if isinstance(value, QgsProperty):
+        return True  # An expression: QGIS finds its value.
+    if name in YES_OR_NO:
+        return isinstance(value, bool)
+    if name in _WHOLE:
+        try:
+            return float(value).is_integer()
+        except (TypeError, ValueError):
+            return False
+    return True
+
+
 def _valid_values() -> dict[str, str]:
     one_of = tr("one of {}")
     return {
@@ -226,6 +255,8 @@ def _valid_values() -> dict[str, str]:
         names.S1_UNIT: one_of.format(", ".join(S1_UNITS)),
         names.MAX_CLOUD: tr("a share from 0 to 1, as in 0.3"),
         names.MAX_DAYS: tr("a whole number of days"),
+        names.MASK_BAND: tr("the number of a band, from 1 on, or nothing"),
+        **dict.fromkeys(YES_OR_NO, tr("true or false (also yes or no, 1 or 0)")),
         names.MIN_VALID: tr("a share from 0 to 1, as in 0.75"),
         names.EXTENT: tr("xmin,xmax,ymin,ymax [EPSG:code], or a layer"),
         names.JOURNAL: tr("the name of a GeoPackage (.gpkg)"),

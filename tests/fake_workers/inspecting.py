@@ -1,7 +1,8 @@
 """A worker that answers inspections as its script says. Standard library only.
 
 The script is a JSON file: ``report`` to give, ``decision`` {decision, choices, message} to ask for
-until the job's options hold it, ``error`` {code, message} to refuse with, ``seconds`` to take.
+until the job's options hold it, ``error`` {code, message} to refuse with, ``seconds`` to take,
+``dies`` to end without a word.
 Every job is noted, one a line, in the file ``orders`` names.
 """
 
@@ -59,6 +60,8 @@ def main(path: str) -> None:
         if order["type"] in ("inspect", "classify"):
             with open(script["orders"], "a", encoding="utf-8") as orders:
                 orders.write(json.dumps({"type": order["type"], **order["payload"]}) + "\n")
+            if script.get("dies"):
+                os._exit(9)
             answer(order, script)
         elif order["type"] == "shutdown":
             return

@@ -105,6 +105,68 @@ def test_defaults_decide_nothing(parameters: dict, inspecting) -> None:
     assert order["mask"] is None
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("no", False), ("No", False), ("false", False), ("0", False), (0, False), (False, False),
+     ("yes", True), ("TRUE", True), ("1", True), (1, True), (True, True)],
+)  # fmt: skip
+def test_yes_and_no_mean_what_they_say(
+    parameters: dict, inspecting, given: object, meant: bool
+) -> None:
+    inspect(parameters, FILL_MISSING=given, ANY_PIXEL_SIZE=given, MAX_DAYS=2.0)
+    (order,) = inspecting.orders
+    options = order["options"]
+    assert (options["fill_missing"], options["any_pixel_size"]) == (meant, meant)
+    assert options["max_days"] == 2
+
+
+def test_a_band_of_the_mask(parameters: dict, inspecting, s2_path: str) -> None:
+    inspect(parameters, MASK=s2_path, MASK_BAND=3)
+    assert inspecting.orders[-1]["mask"]["bands"] == {"CLOUD": 3}
+    for band in (0, 1.5):
+        with pytest.raises(QgsProcessingException, match=r"MASK_BAND.*from 1 on"):
+            inspect(parameters, MASK=s2_path, MASK_BAND=band)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(None, "Time: not known before the first run with this model."),
+     (0.04, "It takes about a second."), (75, "It takes about 1 min 15 s.")],
+)  # fmt: skip
+def test_the_time_in_words(parameters: dict, inspecting, seconds: object, words: str) -> None:
+    inspecting.answer(
+        report={**inspecting.full, "estimate": {"seconds": seconds}, "overlap": 0.999}
+    )
+    feedback = Said()
+    inspect(parameters, feedback)
+    log = "\n".join(feedback.lines)
+    assert words in log
+    assert "99 % of Sentinel-2 is covered" in log, "rounded down, as in the worker's warning"
+
+
+def test_labels_fit_into_a_narrow_dialog(provider) -> None:
+    for name in ("inspect", "classify"):
+        for definition in provider.algorithm(name).parameterDefinitions():
+            assert len(definition.description()) <= 52, definition.name()
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "words"),
+    [("inspect", "looking at the rasters; check them again"),
+     ("classify", "Finished tiles are kept; run again")],
+)  # fmt: skip
+def test_a_worker_that_dies_says_what_it_was_doing(
+    parameters: dict, inspecting, tmp_path: Path, algorithm: str, words: str
+) -> None:
+    import processing
+
+    inspecting.answer(dies=True)
+    values = {**parameters, "OUTPUT": str(tmp_path / "x.gpkg")}
+    with pytest.raises(QgsProcessingException, match=words) as caught:
+        processing.run(f"multimodal:{algorithm}", values)
+    assert ("tiles are kept" in str(caught.value)) == (algorithm == "classify")
+
+
 def test_a_number_does_for_the_offset(parameters: dict, inspecting) -> None:
     for offset in (-1000, 0):
         inspect(parameters, S2_OFFSET=offset)
@@ -140,6 +202,12 @@ def test_an_open_decision_names_its_parameter(
         ({"MASK": "/nowhere/mask.tif"}, "MASK.*cloud mask cannot be opened"),
         ({"S2_BANDS": "B99=1"}, "unknown channels: B99"),
         ({"S2_OFFSET": "-77"}, "S2_OFFSET"),
+        ({"FILL_MISSING": "maybe"}, "FILL_MISSING.*'maybe' is not valid. Give true or false"),
+        ({"ANY_PIXEL_SIZE": 17}, "ANY_PIXEL_SIZE.*'17' is not valid. Give true or false"),
+        ({"MAX_DAYS": 2.5}, "MAX_DAYS.*'2.5' is not valid. Give a whole number of days"),
+        ({"MAX_DAYS": "2.5"}, "MAX_DAYS.*a whole number of days"),
+        ({"BATCH_SIZE": 1.5}, "BATCH_SIZE.*a whole number of tiles"),
+        ({"MASK_BAND": 2}, "MASK_BAND.*choose a cloud mask too"),
         ({"MAX_CLOUD": 3}, "MAX_CLOUD.*from 0 to 1"),
         ({"S2": None}, "No Sentinel-2 raster was given"),
     ],

@@ -18,6 +18,7 @@ from mm_qgis_plugin.core.contract.errors import (
     MissingChannelsError,
     SourceError,
 )
+from mm_qgis_plugin.core.contract.scene_options import SceneOptions
 from mm_qgis_plugin.gui.dock import ClassifyDock
 from mm_qgis_plugin.gui.picks import Pick
 from mm_qgis_plugin.gui.rasters_dialog import RastersDialog
@@ -190,6 +191,8 @@ def test_a_decision_is_asked_with_buttons_and_checked_at_once(
          lambda order: order["options"]["fill_missing"]),
         ("any_pixel_size", [True], ["Take it all the same"],
          lambda order: order["options"]["any_pixel_size"]),
+        ("mask_band", [2], ["Take band 2"],
+         lambda order: order["mask"]["bands"] == {"CLOUD": 2}),
         ("s2_offset", [-500], ["Remove the offset (-500)"],
          lambda order: order["options"]["s2_offset"] == -500),
     ],
@@ -198,12 +201,87 @@ def test_every_kind_of_decision(
     known: ClassifyDock, spin_until, inspecting, decision, choices, texts, seen
 ) -> None:
     panel = known.preflight.panel
+    if decision == "mask_band":
+        panel.controls.mask.setLayer(known.rasters.layer("s2"))
+        spin_until(lambda: len(inspecting.orders) == 2, 10)
+    asked = len(inspecting.orders)
     panel.show_problem(DecisionError("What is it?", decision=decision, choices=choices))
     assert [button.text() for button in panel.decision.buttons] == texts
     assert panel.controls._frames[decision].is_marked
     panel.decision.buttons[0].click()
-    spin_until(lambda: len(inspecting.orders) == 2, 10)
+    spin_until(lambda: len(inspecting.orders) == asked + 1, 10)
     assert seen(inspecting.orders[-1])
+
+
+def test_a_band_of_the_mask_is_chosen_where_there_are_several(
+    dock: ClassifyDock, tmp_path: Path, s1_path: str
+) -> None:
+    controls = dock.preflight.controls
+    assert controls.mask_band.isHidden()
+    controls.mask.setLayer(dock.rasters.layer("s2"))
+    assert not controls.mask_band.isHidden()
+    assert controls.mask_band.maximum() == 12
+    assert controls.mask_source().bands == {}
+    controls.mask_band.setValue(12)
+    assert controls.mask_source().bands == {"CLOUD": 12}
+    controls.mask.setLayer(dock.rasters.layer("s1"))
+    assert controls.mask_source().bands == {}, "that was a band of another raster"
+    assert controls.mask_band.maximum() == 2
+
+
+LONG = (
+    "The model needs Sentinel-2 B04, B03, B02, not found. No band has a known name. Files with "
+    "bands that nothing names: '/data/a.b/S2L1C.tif' (13). Say which band is which."
+)
+
+
+def test_answers_stand_right_below_the_first_sentence(known: ClassifyDock) -> None:
+    panel = known.preflight.panel
+    details = {"missing": ["B04"], "found": ["B05"], "decision": "s2_bands"}
+    panel.show_problem(MissingChannelsError(LONG, **details))
+    known.resize(340, 700)
+    QApplication.processEvents()
+    assert headline(known) == "The model needs Sentinel-2 B04, B03, B02, not found."
+    assert panel.details.text().replace("\N{ZERO WIDTH SPACE}", "").endswith("band is which.")
+    tops = [
+        part.mapTo(panel, part.rect().topLeft()).y()
+        for part in (panel.headline, *panel.decision.buttons, panel.decision.hint, panel.details)
+    ]
+    assert tops == sorted(tops)
+    assert panel.headline.width() > panel.width() - 60, "nothing stands beside it"
+    panel.show_problem(DecisionError(LONG, decision="s2_offset", choices=[0]))
+    assert panel.decision.question.text() == "The model needs Sentinel-2 B04, B03, B02, not found."
+    assert not panel.details.isHidden()
+    panel.show_unready("Choose.")
+    assert panel.details.isHidden()
+
+
+@pytest.mark.parametrize("width", [321, 400])
+def test_the_bands_need_no_scrolling_sideways(known: ClassifyDock, width: int) -> None:
+    known.setFloating(True)
+    known.resize(width, 800)
+    table_width = width - 75  # what frames and the scroll bar of the dock leave
+    bands = known.preflight.panel.bands
+    bands.setCollapsed(False)
+    QApplication.processEvents()
+    table = bands.table
+    table.setFixedWidth(table_width)
+    QApplication.processEvents()
+    assert table.horizontalHeader().length() <= table.viewport().width()
+    assert not table.horizontalScrollBar().isVisible()
+    for column in range(3):
+        assert table.columnWidth(column) >= table.sizeHintForColumn(column)
+    assert table.columnWidth(4) >= 19
+    assert not table.verticalScrollBar().isVisible(), "it would take what the file name needs"
+    assert table.item(0, 4).toolTip() == "/data/s2.tif"
+
+
+def test_a_long_band_map_shows_its_start(dock: ClassifyDock) -> None:
+    line = dock.preflight.controls.bands["s2"]
+    text = ",".join(f"B{number:02}={number}" for number in range(1, 13))
+    dock.preflight.controls.decide("s2_bands", text)
+    assert line.cursorPosition() == 0
+    assert line.toolTip().startswith(text)
 
 
 def test_cloud_classes_are_ticked(known: ClassifyDock, spin_until, inspecting) -> None:
@@ -230,7 +308,7 @@ def test_plain_refusals_may_have_a_way_on(known: ClassifyDock, spin_until, inspe
     assert (headline(known), panel.sign.kind) == ("No B05.", "error")
     assert panel.controls._frames["s2_bands"].is_marked
     assert panel.decision.question.isHidden()
-    assert "framed field below, or" in panel.decision.hint.text()
+    assert "Or correct it in the framed field" in panel.decision.hint.text()
     (fill,) = panel.decision.buttons
     fill.click()
     spin_until(lambda: len(inspecting.orders) == 2, 10)
@@ -351,40 +429,113 @@ def test_options_reach_the_run_and_thresholds_are_remembered(
     second.shut_down()
 
 
-def test_a_decision_goes_with_its_rasters(dock: ClassifyDock, s2_path: str) -> None:
+def test_decisions_go_with_their_rasters(dock: ClassifyDock, s1_path: str, s2_path: str) -> None:
     controls = dock.preflight.controls
-    controls.decide("s2_offset", -1000)
-    controls.decide("s1_unit", "power")
+    decide_everything(dock)
+    dock.rasters.choose("s1", [Pick(path=s1_path)])
+    assert controls.options().s1_unit == "auto"
+    assert not controls.options().fill_missing
+    assert controls.options().s2_offset == -1000, "decided about the rasters that are still chosen"
+    decide_everything(dock)
     dock.rasters.choose("s2", [Pick(path=s2_path)])
-    assert controls.options().s2_offset is None, "decided about another scene"
-    assert controls.options().s1_unit == "power"
+    assert controls.options() == SceneOptions(s1_unit="power", max_cloud=0.3, max_days=4)
+    assert controls.mask_source() is None
+    assert controls.mask.currentText() == "[Automatic]"
+
+
+def test_a_project_takes_its_decisions_along(
+    dock: ClassifyDock, spin_until, s1_path: str, s2_path: str
+) -> None:
+    controls = dock.preflight.controls
+    dock.rasters.choose("s1", [Pick(path=s1_path)])
+    decide_everything(dock)
+    controls.bands["s1"].setText("VV=2,VH=1")
+    controls.bands["s2"].setText("B02=1")
+    dock.panel.say("success", "The last run.")
+    dock.panel.warn("A warning.")
+    QgsProject.instance().clear()
+    assert not dock.rasters.widgets["s1"].picks()
+    assert [line.text() for line in controls.bands.values()] == ["", ""]
+    assert dock.preflight.panel.maps.isHidden()
+    assert controls.options() == SceneOptions(max_cloud=0.3, max_days=4)
+    assert dock.panel.message_row.isHidden()
+    assert dock.panel.warning_row.isHidden()
+    QgsProject.instance().addMapLayer(QgsRasterLayer(s2_path, "optical"))
+    assert controls.bands["s2"].text() == ""
+
+
+def decide_everything(dock: ClassifyDock) -> None:
+    controls = dock.preflight.controls
+    for decision, value in (
+        ("s2_offset", -1000), ("s1_unit", "power"), ("fill_missing", True),
+        ("any_pixel_size", True), ("mask_classes", [8, 9]),
+    ):  # fmt: skip
+        controls.decide(decision, value)
+    controls.mask.setLayer(QgsProject.instance().mapLayersByName("optical")[0])
+    controls.max_cloud.setValue(30)
+    controls.max_days.setValue(4)
+
+
+def test_a_message_goes_with_the_rasters_of_its_run(dock: ClassifyDock, s1_path: str) -> None:
+    dock.panel.say("success", "The last run.")
+    dock.rasters.choose("s1", dock.rasters.picks("s1"))
+    assert dock.panel.message.text() == "The last run.", "the same rasters"
+    dock.rasters.choose("s1", [Pick(path=s1_path)])
+    assert dock.panel.message.text() == ""
+
+
+def test_a_removed_layer_leaves_nothing_in_its_place(dock: ClassifyDock, s2_path: str) -> None:
+    project = QgsProject.instance()
+    project.addMapLayers([QgsRasterLayer(s2_path, name) for name in ("another", "third")])
+    project.removeMapLayer(dock.rasters.layer("s2").id())
+    assert dock.rasters.combos["s2"].currentLayer() is None
+    assert dock.rasters.combos["s2"].currentText() == ""
+    mask = dock.preflight.controls.mask
+    mask.setLayer(project.mapLayersByName("third")[0])
+    project.removeMapLayer(mask.currentLayer().id())
+    assert mask.currentLayer() is None
+    assert mask.currentText() == "[Automatic]"
+    assert dock.rasters.combos["s1"].currentLayer().name() == "radar"
 
 
 def test_band_maps_come_back_for_rasters_of_the_same_kind(
     dock: ClassifyDock, spin_until, inspecting, tmp_path: Path, s1_path: str
 ) -> None:
-    first, second, other = (
-        copy_of(s1_path, tmp_path / name)
-        for name in ("S1_20170613.tif", "S1_20200101.tif", "ALOS_20200101.tif")
-    )
-    line, recalled = dock.preflight.controls.bands["s1"], dock.preflight.panel.recalled
+    names = ("S1_20170613.tif", "S1_20200101.tif")
+    first, second = (copy_of(s1_path, tmp_path / name) for name in names)
+    line, maps = dock.preflight.controls.bands["s1"], dock.preflight.panel.maps
     dock.rasters.choose("s1", [Pick(layer_id=first)])
     line.setText("VV=1,VH=2")
+    assert maps.texts == ["The band map of Sentinel-1 is in force: VV=1,VH=2."]
+    dock.rasters.choose("s1", [Pick(layer_id=second)])
+    assert line.text() == "VV=1,VH=2", "written for rasters of this kind"
     dock.run_button.click()
     spin_until(lambda: dock.active_run is None, 20)
     line.clear()
-    dock.rasters.choose("s1", [Pick(layer_id=second)])
-    assert line.text() == "VV=1,VH=2"
-    assert "as used before with rasters of this kind: VV=1,VH=2" in recalled.text()
-    assert not recalled.isHidden()
-    dock.rasters.choose("s1", [Pick(layer_id=other)])
-    assert line.text() == "", "what was filled in goes with its rasters"
-    assert recalled.isHidden()
-    line.setText("VV=2,VH=1")
+    assert maps.isHidden()
     dock.rasters.choose("s1", [Pick(layer_id=first)])
-    assert line.text() == "VV=2,VH=1", "what the user wrote wins"
-    assert recalled.isHidden()
-    assert band_memory.recall("s1", dock.rasters.pattern("s1")) == "VV=1,VH=2"
+    assert line.text() == "VV=1,VH=2"
+    assert "used before with rasters of this kind" in maps.texts[0]
+    assert not maps.isHidden()
+
+
+def test_a_band_map_never_rules_rasters_of_another_kind(
+    dock: ClassifyDock, spin_until, inspecting, tmp_path: Path, s1_path: str
+) -> None:
+    first, other = (copy_of(s1_path, tmp_path / name) for name in ("S1_1.tif", "ALOS_2.tif"))
+    line = dock.preflight.controls.bands["s1"]
+    dock.rasters.choose("s1", [Pick(layer_id=first)])
+    line.setText("VV=2,VH=1")
+    dock.rasters.choose("s1", [Pick(layer_id=other)])
+    assert line.text() == "", "written for other rasters"
+    assert dock.preflight.panel.maps.isHidden()
+    dock.run_button.click()
+    spin_until(lambda: dock.active_run is None, 20)
+    assert inspecting.orders[-1]["s1"][0]["bands"] == {}
+    assert band_memory.recall("s1", dock.rasters.pattern("s1")) == ""
+    line.setText("VV=1,VH=2")
+    dock.rasters.choose("s1", [])
+    assert line.text() == ""
 
 
 def copy_of(path: str, name: Path) -> str:
@@ -397,9 +548,9 @@ def copy_of(path: str, name: Path) -> str:
 def test_several_rasters_of_one_sensor(
     known: ClassifyDock, spin_until, inspecting, s1_path: str
 ) -> None:
-    known.preflight.controls.bands["s1"].setText("VV=1,VH=2")
     radar = known.rasters.picks("s1")[0]
     known.rasters.choose("s1", [radar, Pick(path=s1_path), Pick(path=str(Path(s1_path).parent))])
+    known.preflight.controls.bands["s1"].setText("VV=1,VH=2")
     combo = known.rasters.combos["s1"]
     assert combo.currentText() == "3 rasters"
     spin_until(lambda: len(inspecting.orders) > 1 and len(inspecting.orders[-1]["s1"]) == 3, 10)
@@ -485,6 +636,7 @@ def test_shutting_down_while_it_looks(dock: ClassifyDock, spin_until, inspecting
     idle(1.5)
     assert not answers
     QgsProject.instance().cleared.connect(dock.preflight.hide_grid)  # for the fixture's end
+    QgsProject.instance().cleared.connect(dock.preflight.recall._on_cleared)
     dock.preflight.grid._canvas.destinationCrsChanged.connect(dock.preflight.grid._draw)
 
 
