@@ -39,6 +39,7 @@ from qgis.PyQt.QtWidgets import (
 
 from mm_qgis_plugin import settings
 from mm_qgis_plugin.core.contract.errors import JobError, OutputError
+from mm_qgis_plugin.gui import dock as dock_module
 from mm_qgis_plugin.gui import status_panel as status
 from mm_qgis_plugin.gui.dock import ClassifyDock
 from mm_qgis_plugin.gui.held_layers import HeldLayer, clean_leftovers
@@ -603,7 +604,7 @@ def test_defects_of_ours_never_leave_the_dock_busy(
 
     places = (
         (dock, "_remember"), (dock.output, "path"), (ResultLayers, "hold"),
-        (ResultLayers, "show_copy"), (ResultLayers, "begin"), (dock, "_present"),
+        (ResultLayers, "show_copy"), (ResultLayers, "begin"), (dock_module, "present"),
     )  # fmt: skip
     for owner, name in places:
         with monkeypatch.context() as patch:
