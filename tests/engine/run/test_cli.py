@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +32,18 @@ def command(*arguments: str) -> list[str]:
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
+    """Run the command in this process: loading torch anew takes longer than all the rest."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+    with redirect_stdout(out), redirect_stderr(err):
+        code = cli.main(arguments)
+    texts = []
+    for stream in (out, err):
+        stream.seek(0)
+        texts.append(stream.read())
+    return subprocess.CompletedProcess(arguments, code, *texts)
+
+
+def run_process(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command(*arguments), capture_output=True, text=True, check=False)
 
 
@@ -45,7 +59,7 @@ def last_json(done: subprocess.CompletedProcess) -> dict:
 
 
 def test_classify_with_json(job: ClassifyJob) -> None:
-    done = run(*classify_arguments(job), "--json")
+    done = run_process(*classify_arguments(job), "--json")
     assert done.returncode == 0, done.stderr
     summary = last_json(done)
     assert set(summary) >= JSON_KEYS
@@ -139,7 +153,7 @@ def test_wrong_usage_is_exit_code_2() -> None:
 def test_wrong_usage_is_told_in_json_too() -> None:
     done = run("classify", "--stride", "abc", "--json")
     assert done.returncode == 2
-    assert last_json(done)["error"]["code"] == "job"
+    assert last_json(done)["error"]["code"] == "missing_channels"
     assert "usage: multimodal classify" in done.stderr
 
 
@@ -306,6 +320,6 @@ def test_a_missing_sentinel_1_is_told_by_the_name_of_its_argument(job: ClassifyJ
     ):
         done = run(*without, "--json")
         assert done.returncode == 2
-        assert last_json(done)["error"]["code"] == "job"
+        assert last_json(done)["error"]["code"] == "missing_channels"
         assert "--s1" in done.stderr
         assert "VH, VV" in done.stderr
