@@ -58,7 +58,7 @@ class Shutdown:
 
 @dataclass(frozen=True)
 class Phase:
-    """What the worker is busy with: ``open``, ``model``, ``classify``, ``finish``."""
+    """What goes on: ``wait`` (for another run), ``open``, ``model``, ``classify``, ``finish``."""
 
     name: str
     text: str

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ..contract.errors import SourceError
-from .files import archive_member, archive_names, parse_xml
+from .files import archive_member, archive_names, content_state, parse_xml
 
 _MEASUREMENT = re.compile(r"(.*)/measurement/([^/]+)\.tiff?", re.I)
 _MAX_BYTES = 50_000_000
@@ -56,9 +56,14 @@ def calibration_file(path: str) -> str | None:
     return place if Path(place).is_file() else None
 
 
-@lru_cache(maxsize=8)
 def read_calibration(path: str) -> Calibration:
     """Read the vectors of a calibration xml; SourceError where it is damaged."""
+    return _read(path, content_state(path))
+
+
+@lru_cache(maxsize=8)
+def _read(path: str, _state: tuple[int, int]) -> Calibration:
+    """Asked for every window, and by a worker that outlives a second download."""
     root = parse_xml(path, _MAX_BYTES)
     vectors = list(root.iter("calibrationVector"))
     try:

@@ -151,6 +151,15 @@ def _state(path: Path) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
+def content_state(path: str) -> tuple[int, int]:
+    """Return what changes when a file, or the archive it lies in, is written again."""
+    inside = archive_member(path)
+    try:
+        return _state(inside[0] if inside else Path(path))
+    except OSError:
+        return 0, 0  # gone: who reads it says so
+
+
 def parse_xml(path: str, limit: int) -> ElementTree.Element:
     """Return the root of a small xml file; SourceError where it is damaged or unsafe."""
     text = read_text(path, limit)

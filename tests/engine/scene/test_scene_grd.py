@@ -177,3 +177,11 @@ def test_vectors_are_interpolated_in_both_directions(tmp_path: Path) -> None:
     found = read_calibration(str(xml)).sigma0(dn, rows, cols)
     expected = 1e6 / factor(rows[:, None], cols[None, :]) ** 2
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_vectors_that_were_written_again_are_read_again(tmp_path: Path) -> None:
+    xml = tmp_path / "c.xml"
+    xml.write_text(calibration_xml())
+    before = read_calibration(str(xml)).values[0][0]
+    xml.write_text(calibration_xml().replace(str(before), "1234.5678"))
+    assert read_calibration(str(xml)).values[0][0] == 1234.5678
