@@ -204,6 +204,8 @@ def test_what_ends_a_program_keeps_finished_tiles(large_job: ClassifyJob, ending
         command(*arguments, "--batch-size", "1", "--json"),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # Whoever runs the tests may ignore it, as nohup does, and a child inherits that.
+        preexec_fn=lambda: signal.signal(ending, signal.SIG_DFL),
     )  # fmt: skip
     # tqdm rewrites its line: the first count that is not 0 says that rows are in the file.
     said = ""
