@@ -153,7 +153,7 @@ def test_wrong_usage_is_exit_code_2() -> None:
 def test_wrong_usage_is_told_in_json_too() -> None:
     done = run("classify", "--stride", "abc", "--json")
     assert done.returncode == 2
-    assert last_json(done)["error"]["code"] == "missing_channels"
+    assert last_json(done)["error"]["code"] == "job"
     assert "usage: multimodal classify" in done.stderr
 
 
