@@ -169,8 +169,8 @@ class _Run:
         state = "complete" if self.done_now == len(todo) else "partial"
         summary = self._summary(scene, tiles, held, state)
         journal.close(state, scene.warnings)
-        digest = config_digest(self.job.model)
-        remember_speed(digest, self.job.device, self.done_now, summary.seconds)
+        model = str(identity["model"])
+        remember_speed(model, self.job.device, self.done_now, summary.seconds)
         return summary
 
     def _fill(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..contract.channels import INDEX_BANDS
 from ..contract.errors import MissingChannelsError
@@ -10,8 +10,9 @@ from ..contract.scene_options import SceneOptions
 from ..contract.spec import ModelSpec
 from .optical import SAMPLED, judge_s2
 from .parts import Part
+from .pixels import FloatArray
 from .radar import judge_s1
-from .sampling import SPARSE, Sample, sample_bands
+from .sampling import SPARSE, sample_bands
 from .understood import Judged
 
 
@@ -27,7 +28,7 @@ def judged_s2(part: Part, options: SceneOptions) -> Judged:
     values = dict(sample.values)
     if others:
         values.update(sample_bands(others, "s2", SPARSE).values)
-    part = _without_empty(part, Sample(values, sample.geometry, sample.valid), options)
+    part = _without_empty(part, values, options)
     bands = tuple(part.bands.values())
     return Judged(part, sample, judge_s2(values, bands, part.product, options.s2_offset))
 
@@ -35,7 +36,7 @@ def judged_s2(part: Part, options: SceneOptions) -> Judged:
 def judged_s1(part: Part, options: SceneOptions) -> Judged:
     """Return a part of Sentinel-1 with its verdict; as :func:`judged_s2`."""
     sample = sample_bands(tuple(part.bands.values()), "s1")
-    part = _without_empty(part, sample, options)
+    part = _without_empty(part, sample.values, options)
     bands = tuple(part.bands.values())
     return Judged(part, sample, judge_s1(sample.values, bands, options.s1_unit))
 
@@ -54,8 +55,8 @@ def constant_channels(
     return tuple(dict.fromkeys([*lacking, *made]))
 
 
-def _without_empty(part: Part, sample: Sample, options: SceneOptions) -> Part:
-    empty = [name for name in part.bands if not sample.values[name].size]
+def _without_empty(part: Part, values: Mapping[str, FloatArray], options: SceneOptions) -> Part:
+    empty = [name for name in part.bands if not values[name].size]
     if not empty or len(empty) == len(part.bands):
         return part
     if not options.fill_missing:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 import shapely
 from affine import Affine
-from rasterio.crs import CRS
 
 from ..contract.errors import CrsError, SourceError
 from .geometry import Geometry, apply, crs_name, metric_crs
@@ -43,7 +42,7 @@ def lay_grid(
     first = parts[0]
     _check_crs(first)
     _check_pixels(parts, resolution, any_pixel_size)
-    if first.crs.is_geographic or first.is_distorted:
+    if needs_metric(first):
         whole = _metric(parts, resolution)
     else:
         whole = _extended(_at_resolution(first.upright(), resolution), parts[1:])
@@ -108,14 +107,10 @@ def _metric(parts: Sequence[Geometry], resolution: float) -> Geometry:
 
 def _check_crs(geometry: Geometry) -> None:
     if not (geometry.crs.is_projected or geometry.crs.is_geographic):
-        raise _no_projection(geometry.crs)
-
-
-def _no_projection(crs: CRS) -> CrsError:
-    return CrsError(
-        f"The coordinate system '{crs_name(crs)}' of Sentinel-2 is not a map projection. Assign "
-        "the right CRS to the layer, or reproject the raster to UTM.",
-    )
+        raise CrsError(
+            f"The coordinate system '{crs_name(geometry.crs)}' of Sentinel-2 is not a map "
+            "projection. Assign the right CRS to the layer, or reproject the raster to UTM.",
+        )
 
 
 def _check_pixels(parts: Sequence[Geometry], resolution: float, any_size: bool) -> None:

@@ -76,8 +76,7 @@ def sample_clouds(mask: CloudMask) -> tuple[Sample, ...]:
     """Return for each raster of the mask which share of its cells is cloud, from a sample."""
     found = []
     for band in mask.bands:
-        with open_raster(band.path) as dataset:
-            cells = read_cells(dataset, [band])[0]
+        cells = read_cells([band])[0]
         share = mask.clouds(cells).mean(axis=(2, 3)).astype(np.float32)
         found.append(Sample({}, band.geometry, share))
     return tuple(found)

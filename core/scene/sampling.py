@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 import rasterio
@@ -66,10 +65,9 @@ def sample_bands(
     finest = min((band.geometry for band in bands), key=lambda g: g.pixel_size_m)
     valid: FloatArray | None = None
     ordered = sorted(bands, key=lambda band: band.path)
-    for path, group in groupby(ordered, key=lambda band: band.path):
+    for _, group in groupby(ordered, key=lambda band: band.path):
         members = list(group)
-        with open_raster(path) as dataset:
-            cells = read_cells(dataset, members, lattices)
+        cells = read_cells(members, lattices)
         blank_zeros(cells)
         if sensor == "s1":
             blank_sentinels(cells)
@@ -91,13 +89,11 @@ def _joined(valid: FloatArray, own: FloatArray, sensor: str) -> FloatArray:
     return np.minimum(valid, own) if sensor == "s1" else np.maximum(valid, own)
 
 
-def read_cells(
-    dataset: Any, bands: list[Band], lattices: Sequence[Lattice] = LATTICES
-) -> FloatArray:
+def read_cells(bands: list[Band], lattices: Sequence[Lattice] = LATTICES) -> FloatArray:
     """Return values as (bands, cell rows, cell columns, rows in a cell, columns in it)."""
     height, width = bands[0].geometry.height, bands[0].geometry.width
     if max(height, width) <= WHOLE or all(band.has_overviews for band in bands):
-        return _decimated(dataset, bands)
+        return _decimated(bands)
     for count, size in lattices:
         windows = _windows(width, height, count, size)
         parts = _read_windows(bands, windows)
@@ -120,10 +116,12 @@ def _read_windows(bands: list[Band], windows: list[Window]) -> list[FloatArray]:
         return [values for part in pool.map(read, shares) for values in part]
 
 
-def _decimated(dataset: Any, bands: list[Band]) -> FloatArray:
+def _decimated(bands: list[Band]) -> FloatArray:
     height, width = bands[0].geometry.height, bands[0].geometry.width
     factor = max(1, math.ceil(max(height, width) / WHOLE))
-    values = read_bands(dataset, bands, shape=(-(-height // factor), -(-width // factor)))
+    shape = -(-height // factor), -(-width // factor)
+    with open_raster(bands[0].path) as dataset:
+        values = read_bands(dataset, bands, shape=shape)
     return values[:, :, :, None, None]
 
 
