@@ -6,12 +6,20 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
 from ..contract.errors import SourceError
 from .dates import iso_date
-from .files import archive_member, archive_names, in_same_archive, is_gdal_name, parse_xml
+from .files import (
+    archive_member,
+    archive_names,
+    content_state,
+    in_same_archive,
+    is_gdal_name,
+    parse_xml,
+)
 
 _NAME = re.compile(r"MTD_MSIL(1C|2A)\.xml", re.I)
 _DRIVER = re.compile(r"SENTINEL2_L\w+:(.+\.xml)(:.*)?", re.I)
@@ -54,11 +62,11 @@ def product_of(path: str, source: str) -> Product | None:
     if inside is not None:
         archive, member = inside
         found = _in_archive(archive_names(archive), member)
-        return _parse(in_same_archive(place, found)) if found else None
+        return _stated(in_same_archive(place, found)) if found else None
     if is_gdal_name(place):
         return None
     hit = _near(Path(place), Path(source))
-    return _parse(str(hit)) if hit else None
+    return _stated(str(hit)) if hit else None
 
 
 def _near(path: Path, source: Path) -> Path | None:
@@ -85,7 +93,13 @@ def _in_archive(names: list[str], member: str) -> str | None:
     return str(max(hits, key=lambda file: len(file.parts))) if hits else None
 
 
-def _parse(path: str) -> Product:
+def _stated(path: str) -> Product:
+    return _parse(path, content_state(path))
+
+
+@lru_cache(maxsize=16)
+def _parse(path: str, _state: tuple[int, int]) -> Product:
+    """Asked for every band of a product."""
     match = _NAME.fullmatch(PurePosixPath(path.replace("\\", "/")).name)
     root = parse_xml(path, _MAX_BYTES)
     try:

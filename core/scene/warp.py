@@ -21,7 +21,6 @@ from .pixels import (
     Band,
     FloatArray,
     blank_saturated,
-    blank_sentinels,
     blank_zeros,
     open_raster,
     read_bands,
@@ -190,9 +189,7 @@ class StackReader:
             values[positions] = read_bands(self._files[path], bands, window)
         if self.stack.sensor != "mask":
             blank_zeros(values)
-        if self.stack.sensor == "s1":
-            blank_sentinels(values)
-        elif self.stack.sensor == "s2":
+        if self.stack.sensor == "s2":
             blank_saturated(values)
         if self.stack.floor is not None:
             values[values < self.stack.floor] = np.nan
