@@ -12,7 +12,7 @@ from .optical import SAMPLED, judge_s2
 from .parts import Part
 from .pixels import FloatArray
 from .radar import judge_s1
-from .sampling import SPARSE, sample_bands
+from .sampling import GLANCE, sample_bands
 from .understood import Judged
 
 
@@ -27,7 +27,7 @@ def judged_s2(part: Part, options: SceneOptions) -> Judged:
     sample = sample_bands(deciding, "s2")
     values = dict(sample.values)
     if others:
-        values.update(sample_bands(others, "s2", SPARSE).values)
+        values.update(sample_bands(others, "s2", GLANCE).values)
     part = _without_empty(part, values, options)
     bands = tuple(part.bands.values())
     return Judged(part, sample, judge_s2(values, bands, part.product, options.s2_offset))

@@ -26,14 +26,26 @@ from .pixels import (
 
 # A raster up to this many pixels a side is read as a whole.
 WHOLE = 1500
-# Else: this many windows along each axis, of this many pixels a side; more only where the first
-# ones hold too few pixels, as with a narrow swath.
-Lattice = tuple[int, int]
-LATTICES: tuple[Lattice, ...] = ((8, 32), (24, 16), (72, 8))
-# For bands that need only agree with those that were looked at.
-SPARSE: tuple[Lattice, ...] = ((3, 32), *LATTICES)
 ENOUGH = 1000
 READERS = min(4, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class Depth:
+    """How closely a larger raster is looked at.
+
+    With overviews (JPEG 2000 has them by its nature) it is read at up to ``overview`` pixels a
+    side. Else each of ``lattices`` has so many windows along each axis of so many pixels a side;
+    the next one is read only where the one before holds too few pixels, as with a narrow swath.
+    """
+
+    overview: int
+    lattices: tuple[tuple[int, int], ...]
+
+
+CLOSE = Depth(700, ((8, 32), (24, 16), (72, 8)))
+# For bands that need only agree with those that were looked at.
+GLANCE = Depth(350, ((3, 32), *CLOSE.lattices))
 
 
 @dataclass(frozen=True)
@@ -57,9 +69,7 @@ class Sample:
         return np.where(inside, self.valid[y, x], 0.0)
 
 
-def sample_bands(
-    bands: Sequence[Band], sensor: str, lattices: Sequence[Lattice] = LATTICES
-) -> Sample:
+def sample_bands(bands: Sequence[Band], sensor: str, depth: Depth = CLOSE) -> Sample:
     """Return a sample of the whole raster; bands of several files are sampled one by one."""
     samples: dict[str, FloatArray] = {}
     finest = min((band.geometry for band in bands), key=lambda g: g.pixel_size_m)
@@ -67,7 +77,7 @@ def sample_bands(
     ordered = sorted(bands, key=lambda band: band.path)
     for _, group in groupby(ordered, key=lambda band: band.path):
         members = list(group)
-        cells = read_cells(members, lattices)
+        cells = read_cells(members, depth)
         blank_zeros(cells)
         if sensor == "s1":
             blank_sentinels(cells)
@@ -89,12 +99,14 @@ def _joined(valid: FloatArray, own: FloatArray, sensor: str) -> FloatArray:
     return np.minimum(valid, own) if sensor == "s1" else np.maximum(valid, own)
 
 
-def read_cells(bands: list[Band], lattices: Sequence[Lattice] = LATTICES) -> FloatArray:
+def read_cells(bands: list[Band], depth: Depth = CLOSE) -> FloatArray:
     """Return values as (bands, cell rows, cell columns, rows in a cell, columns in it)."""
     height, width = bands[0].geometry.height, bands[0].geometry.width
-    if max(height, width) <= WHOLE or all(band.has_overviews for band in bands):
-        return _decimated(bands)
-    for count, size in lattices:
+    if max(height, width) <= WHOLE:
+        return _decimated(bands, WHOLE)
+    if all(band.has_overviews for band in bands):
+        return _decimated(bands, depth.overview)
+    for count, size in depth.lattices:
         windows = _windows(width, height, count, size)
         parts = _read_windows(bands, windows)
         values = np.stack(parts, axis=1).reshape(len(bands), count, count, *parts[0].shape[1:])
@@ -116,9 +128,10 @@ def _read_windows(bands: list[Band], windows: list[Window]) -> list[FloatArray]:
         return [values for part in pool.map(read, shares) for values in part]
 
 
-def _decimated(bands: list[Band]) -> FloatArray:
+def _decimated(bands: list[Band], most: int) -> FloatArray:
+    """Return bands as cells of one pixel, at most about ``most`` of them a side."""
     height, width = bands[0].geometry.height, bands[0].geometry.width
-    factor = max(1, math.ceil(max(height, width) / WHOLE))
+    factor = max(1, math.ceil(max(height, width) / most))
     shape = -(-height // factor), -(-width // factor)
     with open_raster(bands[0].path) as dataset:
         values = read_bands(dataset, bands, shape=shape)
