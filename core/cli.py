@@ -20,10 +20,10 @@ from .cli_text import model_lines, scene_lines, summary_lines
 from .contract.channels import S1_BANDS, S2_BANDS
 from .contract.errors import CancelledError, InternalError, JobError, MultimodalError
 from .contract.job import PRECISIONS, check_sensors
-from .contract.model_folder import config_digest, read_spec
+from .contract.model_folder import read_spec
 from .contract.spec import default_spec
 from .contract.version import version
-from .remembered import with_seconds
+from .estimate import with_seconds
 
 EXIT_OK, EXIT_ERROR, EXIT_CANCELLED = 0, 2, 130
 # A service that is stopped and a terminal that is closed end a run as Ctrl-C does.
@@ -113,7 +113,7 @@ def _inspect_scene(options: argparse.Namespace) -> Answer:
     with open_scene(s2, s1, spec, mask=mask, options=decisions) as scene:
         described = scene.describe()
     if options.model:
-        described = with_seconds(described, config_digest(options.model), "auto")
+        described = with_seconds(described, options.model, "auto")
     return EXIT_OK, described, scene_lines(described)
 
 

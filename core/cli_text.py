@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from .contract.messages import EARLIER_RUN
 from .contract.spec import ModelSpec
 
 _NAMES = {"s2": "Sentinel-2", "s1": "Sentinel-1"}
@@ -40,9 +41,18 @@ def scene_lines(described: Mapping[str, Any]) -> Iterator[str]:
     )
     yield f"Overlap     {described['overlap']:.0%} of Sentinel-2 is covered by Sentinel-1"
     estimate = described["estimate"]
-    seconds = estimate["seconds"]
-    time = "time not known before the first run" if seconds is None else f"about {seconds:g} s"
-    yield f"Run         {time}, {estimate['output_bytes'] / 1e6:.1f} MB"
+    yield f"Run         {_time(estimate)}, {estimate['output_bytes'] / 1e6:.1f} MB"
+
+
+def _time(estimate: Mapping[str, Any]) -> str:
+    if estimate["seconds"] is None:
+        return "time not known"
+    by = (
+        "as earlier runs were"
+        if estimate["basis"] == EARLIER_RUN
+        else "reckoned before the first run"
+    )
+    return f"about {estimate['seconds']:g} s ({by})"
 
 
 def _sensor_lines(name: str, sensor: Mapping[str, Any]) -> Iterator[str]:

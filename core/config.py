@@ -18,7 +18,14 @@ from .contract.spec import MAX_TILE
 
 NORMALIZATIONS = ("dataset", "lvd", "sat")
 POOLINGS = ("cls", "cls+mean")
-RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+RESNETS: Mapping[str, tuple[bool, tuple[int, ...]]] = {
+    "resnet18": (False, (2, 2, 2, 2)),
+    "resnet34": (False, (3, 4, 6, 3)),
+    "resnet50": (True, (3, 4, 6, 3)),
+    "resnet101": (True, (3, 4, 23, 3)),
+    "resnet152": (True, (3, 8, 36, 3)),
+}
+"""Name -> whether its blocks are bottlenecks, and how many there are in each stage."""
 FUSIONS = ("concat", "weighted", "linear_projection")
 HEADS = ("linear", "mlp")
 ALL_BUT_STEM = "all but stem"
@@ -109,7 +116,7 @@ class ResNetConfig:
     def __post_init__(self) -> None:
         where = "backbones.resnet101"
         positive(f"{where}.lr", self.lr)
-        one_of(f"{where}.arch", self.arch, RESNETS)
+        one_of(f"{where}.arch", self.arch, tuple(RESNETS))
         if self.freeze not in (True, False, ALL_BUT_STEM):
             raise ConfigError(
                 f"'{where}.freeze' must be True, False or '{ALL_BUT_STEM}', not '{self.freeze}'.",

@@ -23,6 +23,7 @@ from .contract.source_identity import without_credentials
 from .contract.spec import ModelSpec
 from .contract.target import check_output
 from .contract.version import version
+from .estimate import with_seconds
 from .inference import (
     BatchStopped,
     FloatArray,
@@ -35,7 +36,7 @@ from .inference import (
 from .model import MultiModalModel
 from .predictions import Journal, JournalState
 from .predictions.journal import held_state
-from .remembered import remember_speed, with_seconds
+from .remembered import remember_speed
 from .scene import Batch, Scene, Tile, open_scene
 
 NOT_FINITE = "skipped: not finite"
@@ -88,7 +89,7 @@ def inspect(job: ClassifyJob) -> dict[str, Any]:
     """
     with _open(job, read_spec(job.model)) as scene:
         report = scene.describe(job.extent_wkt, job.aoi_wkt, job.min_valid)
-    return with_seconds(report, config_digest(job.model), job.device)
+    return with_seconds(report, job.model, job.device)
 
 
 def _open(job: ClassifyJob, spec: ModelSpec) -> Scene:

@@ -48,14 +48,6 @@ def remembered_speed(model: str, device: str) -> float | None:
     return float(speed) if isinstance(speed, (int, float)) and speed > 0 else None
 
 
-def with_seconds(report: dict[str, Any], model: str, device: str) -> dict[str, Any]:
-    """Return a scene's report with the time that a run is likely to take, where that is known."""
-    speed = remembered_speed(model, device)
-    tiles = report["selected"] - report["expected_skipped"]
-    seconds = None if speed is None else round(tiles / speed, 1)
-    return {**report, "estimate": {**report["estimate"], "seconds": seconds}}
-
-
 def _read() -> dict[str, Any]:
     try:
         known = json.loads(_path().read_text(encoding="utf-8"))

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .core.contract.messages import RECKONED
+
 
 @dataclass(frozen=True)
 class BandFact:
@@ -96,6 +98,7 @@ class SceneReport:
     selected: int | None
     expected_skipped: int | None
     seconds: float | None
+    is_reckoned: bool
     output_bytes: int | None
     warnings: tuple[WarningFact, ...]
 
@@ -113,6 +116,7 @@ def read_report(payload: Any) -> SceneReport:
         selected=_whole(data.get("selected")),
         expected_skipped=_whole(data.get("expected_skipped")),
         seconds=_number(estimate.get("seconds")),
+        is_reckoned=estimate.get("basis") == RECKONED,
         output_bytes=_whole(estimate.get("output_bytes")),
         warnings=tuple(_warnings(data.get("warnings"))),
     )

@@ -34,7 +34,7 @@ def headline(report: SceneReport) -> str:
     parts = [_tiles(report)]
     size = size_text(report.output_bytes)
     if parts[0]:
-        parts.append(_time(report.seconds))
+        parts.append(_time(report))
     if size:
         parts.append(tr("The result has about {}.").format(size))
     return " ".join(part for part in parts if part)
@@ -155,12 +155,13 @@ def _tiles(report: SceneReport) -> str:
     return text + "."
 
 
-def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return tr("Time: not known before the first run with this model.")
-    if seconds < 1:
-        return tr("It takes about a second.")
-    return tr("It takes about {}.").format(duration_text(seconds))
+def _time(report: SceneReport) -> str:
+    if report.seconds is None:
+        return tr("Time: not known.")
+    text = duration_text(max(report.seconds, 1.0))
+    if report.is_reckoned:
+        return tr("It takes roughly {}: a guess before the first run.").format(text)
+    return tr("It takes about {}.").format(text)
 
 
 def _scale(scale: float | None) -> str:

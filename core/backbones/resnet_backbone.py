@@ -8,13 +8,12 @@ from pickle import UnpicklingError
 import torch
 from torch import Tensor, nn
 
-from ..config import ALL_BUT_STEM, ResNetConfig
+from ..config import ALL_BUT_STEM, RESNETS, ResNetConfig
 from ..contract.errors import ConfigError, WeightsUnavailableError
 from ..torchvision_guard import BasicBlock, Bottleneck, ResNet, get_model_weights
 from .freezing import Freezable
 from .resnet_weights import (
     CONV1,
-    DEPTHS,
     OPTIONAL,
     Checkpoint,
     fit_conv1,
@@ -80,7 +79,7 @@ class ResNetBackbone(Freezable, ScaledResNet):
     """
 
     def __init__(self, config: ResNetConfig, channels: Sequence[str], *, pretrained: bool) -> None:
-        is_bottleneck, layers = DEPTHS[config.arch]
+        is_bottleneck, layers = RESNETS[config.arch]
         block = Bottleneck if is_bottleneck else BasicBlock
         from_imagenet = pretrained and config.weights is None
         if from_imagenet:

@@ -29,15 +29,6 @@ _HEADS = {"fc", "head", "classifier"}
 # torchvision counts batches here, which older checkpoints did not.
 OPTIONAL = ("num_batches_tracked",)
 
-DEPTHS = {
-    "resnet18": (False, (2, 2, 2, 2)),
-    "resnet34": (False, (3, 4, 6, 3)),
-    "resnet50": (True, (3, 4, 6, 3)),
-    "resnet101": (True, (3, 4, 23, 3)),
-    "resnet152": (True, (3, 8, 36, 3)),
-}
-"""Name -> whether its blocks are bottlenecks, and how many there are in each stage."""
-
 _REBEN = "vision_encoder."  # the part of a reBEN classifier that is its network
 _REBEN_S2 = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 _REBEN_S1 = ("VV", "VH")
@@ -212,7 +203,7 @@ def _recognised(state: State) -> str | None:
             stage = int(match[1]) - 1
             blocks[stage] = max(blocks[stage], int(match[2]) + 1)
     has_bottlenecks = "layer1.0.conv3.weight" in state
-    for arch, (is_bottleneck, layers) in DEPTHS.items():
+    for arch, (is_bottleneck, layers) in RESNETS.items():
         if (has_bottlenecks, tuple(blocks)) == (is_bottleneck, layers):
             return arch
     return None

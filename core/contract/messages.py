@@ -19,6 +19,8 @@ from .job import ClassifyJob, job_from_dict
 from .result import RunSummary, TileResult, summary_from_dict, tile_from_dict
 
 PROTOCOL_VERSION = 1
+EARLIER_RUN, RECKONED = "earlier run", "reckoned"
+"""How the speed behind ``estimate.seconds`` of a report is known: its ``estimate.basis``."""
 _NUMBER = (int, float)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..backbones.resnet_weights import DEPTHS
+from ..config import RESNETS
 from ..contract.errors import ConfigError
 from .state_dinov3 import (
     Nested,
@@ -61,12 +61,12 @@ def _resnet(shapes: Shapes, said: Mapping[str, Any]) -> tuple[Nested, int]:
             f"The keys under '{_REST}' in the checkpoint are no ResNet of torchvision: "
             "one of layer1 to layer4 is missing."
         )
-    alike = [arch for arch, (bottleneck, _) in DEPTHS.items() if bottleneck == is_bottleneck]
-    stock = [arch for arch in alike if DEPTHS[arch][1] == layers]
+    alike = [arch for arch, (bottleneck, _) in RESNETS.items() if bottleneck == is_bottleneck]
+    stock = [arch for arch in alike if RESNETS[arch][1] == layers]
     arch = said["arch"] if said.get("arch") in alike and said.get("layers") else None
     arch = arch or (stock or alike)[0]
     facts: Nested = {"arch": arch, "width": width, "in_channels": channels}
-    if DEPTHS[arch][1] != layers:
+    if RESNETS[arch][1] != layers:
         facts["layers"] = list(layers)
     return facts, 8 * width * (4 if is_bottleneck else 1)
 

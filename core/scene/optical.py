@@ -30,6 +30,8 @@ _MAX_MEDIAN_DN = 30_000.0
 # pixels some may be damaged.
 _SUSPICIOUS, _LOW_PERCENT = 900.0, 2.0
 _MAX_NEGATIVE = 0.05
+# The smallest number of a measured pixel is 1. Water reaches it in red, land never in blue.
+_LEAST_DN, _NEVER_LEAST, _MAX_LEAST = 1.0, "B02", 0.3
 # Bands that are dark somewhere in any scene without snow; near infrared is not over forest.
 _DARK_SOMEWHERE = {"B01", "B02", "B03", "B04", "B05", "B11", "B12"}
 
@@ -104,6 +106,8 @@ def judge_s2(
     else:
         stated = _stated_offset(offset / scale, product, bands, in_dn)
         chosen = _checked(main, stated, in_dn, product)
+    if decided_offset is None:
+        _check_clipped(main, in_dn)
     # The scale that metadata state has made reflectance of all of them.
     if scale == 1.0:
         _check_same_unit(values, main, is_reflectance)
@@ -227,6 +231,13 @@ def _darkness(values: Mapping[str, FloatArray], in_dn: float) -> list[SceneWarni
     return [SceneWarning("s2_dark", _DARK.format(high))] if high < _DARK_DN else []
 
 
+def _check_clipped(values: Mapping[str, FloatArray], in_dn: float) -> None:
+    blue = values.get(_NEVER_LEAST)
+    cut = 0.0 if blue is None or in_dn != 1 else float((blue <= _LEAST_DN).mean())
+    if cut > _MAX_LEAST:
+        raise RadiometryError(_CLIPPED.format(cut, _NEVER_LEAST), share=cut)
+
+
 def _after_offset(
     values: Mapping[str, FloatArray], offset: float, in_dn: float
 ) -> list[SceneWarning]:
@@ -282,6 +293,11 @@ _NEGATIVE = (
 _DARK = (
     "Sentinel-2 is unusually dark (99 % of the values looked at are below {:.0f}): the numbers may "
     "be scaled to 8 bits or by ten. Check the source."
+)
+_CLIPPED = (
+    "{:.0%} of the pixels of {} of Sentinel-2 are 0 or 1: an offset seems to have been removed "
+    "twice, and what was dark is lost. Choose the original product, or state the offset where the "
+    "numbers are right (--s2-offset; in QGIS 'S2 offset')."
 )
 _SATURATED = (
     "Sentinel-2 has saturated pixels (value 65535, up to {:.1%} of a band): they count as no data."

@@ -48,7 +48,11 @@ def describe(
         "overlap": round(scene.overlap, 6),
         "selected": len(chosen),
         "expected_skipped": len(chosen) - good,
-        "estimate": {"seconds": None, "output_bytes": _bytes(len(chosen), len(scene.spec.classes))},
+        "estimate": {
+            "seconds": None,
+            "basis": None,
+            "output_bytes": _bytes(len(chosen), len(scene.spec.classes)),
+        },
         "warnings": [{"code": w.code, "message": w.message} for w in scene_warnings(scene)],
     }
 

@@ -44,6 +44,8 @@ ARROWS = {
     "importing": {"contract", "config", "backbones", "model", "checkpoint"},
     "inference": {"contract", "model", "torchvision_guard"},
     "remembered": set(),
+    "effort": {"config", "contract"},
+    "estimate": {"contract", "effort", "remembered"},
     "pipeline": {
         "contract",
         "scene",
@@ -51,6 +53,7 @@ ARROWS = {
         "checkpoint",
         "predictions",
         "inference",
+        "estimate",
         "remembered",
     },
     "training": {
@@ -76,7 +79,7 @@ ARROWS = {
         "cli_output",
         "cli_progress",
         "cli_scene",
-        "remembered",
+        "estimate",
         "cli_text",
         "scene",
         "checkpoint",

@@ -14,8 +14,7 @@ from torch import nn
 from multimodal import MultiModalModel
 from multimodal.backbones import ResNetBackbone
 from multimodal.backbones.resnet_backbone import ScaledResNet, widen_conv1
-from multimodal.backbones.resnet_weights import DEPTHS
-from multimodal.config import ResNetConfig
+from multimodal.config import RESNETS, ResNetConfig
 from multimodal.contract.errors import ConfigError, WeightsUnavailableError
 from multimodal.contract.spec import default_spec
 from multimodal.model import resnet_channels
@@ -109,7 +108,7 @@ def alike(network, ours, expected, theirs):
 # --- torchvision and timm --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("arch", DEPTHS)
+@pytest.mark.parametrize("arch", RESNETS)
 def test_every_depth_equals_torchvision_with_the_widened_stem(tmp_path, arch):
     source = reference(arch)
     expected = trunk(source)
@@ -301,7 +300,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path, value):
         backbone(path)
 
 
-@pytest.mark.parametrize("found", DEPTHS)
+@pytest.mark.parametrize("found", RESNETS)
 def test_the_error_names_the_arch_that_fits(tmp_path, found):
     state = hollow(found)
     path = saved(state, tmp_path / "mine.pth")

@@ -129,14 +129,15 @@ def test_a_band_of_the_mask(parameters: dict, inspecting, s2_path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(None, "Time: not known before the first run with this model."),
-     (0.04, "It takes about a second."), (75, "It takes about 1 min 15 s.")],
+    ("estimate", "words"),
+    [({"seconds": None, "basis": None}, "Time: not known."),
+     ({"seconds": 0.04, "basis": "earlier run"}, "It takes about 1 s."),
+     ({"seconds": 75, "basis": "earlier run"}, "It takes about 1 min 15 s."),
+     ({"seconds": 75, "basis": "reckoned"},
+      "It takes roughly 1 min 15 s: a guess before the first run.")],
 )  # fmt: skip
-def test_the_time_in_words(parameters: dict, inspecting, seconds: object, words: str) -> None:
-    inspecting.answer(
-        report={**inspecting.full, "estimate": {"seconds": seconds}, "overlap": 0.999}
-    )
+def test_the_time_in_words(parameters: dict, inspecting, estimate: dict, words: str) -> None:
+    inspecting.answer(report={**inspecting.full, "estimate": estimate, "overlap": 0.999})
     feedback = Said()
     inspect(parameters, feedback)
     log = "\n".join(feedback.lines)

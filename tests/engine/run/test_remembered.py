@@ -54,12 +54,3 @@ def test_a_folder_that_cannot_be_written_is_told_and_no_error(
     monkeypatch.setattr(remembered, "_path", lambda: tmp_path / "file" / "speed.json")
     remembered.remember_speed("m", "cpu", 100, 10.0)
     assert "could not be kept" in capsys.readouterr().err
-
-
-def test_the_estimate_counts_what_is_likely_to_be_classified() -> None:
-    remembered.remember_speed("m", "cpu", 100, 10.0)
-    report = {"selected": 50, "expected_skipped": 10, "estimate": {"output_bytes": 1}}
-    assert remembered.with_seconds(report, "m", "cpu")["estimate"] == {
-        "output_bytes": 1, "seconds": 4.0,
-    }  # fmt: skip
-    assert remembered.with_seconds(report, "n", "cpu")["estimate"]["seconds"] is None

@@ -241,6 +241,14 @@ def test_dark_numbers_are_told(
         assert [w["code"] for w in scene.describe()["warnings"]] == ["s2_dark"]
 
 
+def test_an_offset_that_was_removed_twice_is_refused(
+    rewrite: Callable[..., RasterSource], whole: Pair, spec: ModelSpec
+) -> None:
+    source = rewrite(0, lambda dn: np.where(dn == 0, 0, np.clip(dn.astype(int) - 1000, 1, None)))
+    with pytest.raises(RadiometryError, match=r"B02.* are 0 or 1: .*removed twice"):
+        open_scene([source], [whole[1]], spec)
+
+
 @pytest.mark.parametrize("offset", [1000.0, -0.1, float("nan"), float("inf"), -1e9])
 def test_an_offset_that_no_product_has_is_refused(offset: float) -> None:
     with pytest.raises(JobError, match="0 or -1000"):
