@@ -10,11 +10,10 @@ from pathlib import Path
 
 from .cli_area import aoi_wkt, extent_wkt
 from .cli_scene import mask_source, scene_options
-from .contract.errors import JobError
-from .contract.job import MAPPED, ClassifyJob, RasterSource
+from .contract.band_map import read_band_map
+from .contract.job import ClassifyJob, RasterSource
 
 _NEGATIVE = re.compile(r"-(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?", re.I)
-_BANDS = {name.casefold(): name for name in MAPPED}
 
 
 def plain_numbers(arguments: Sequence[str]) -> list[str]:
@@ -44,21 +43,5 @@ def job(options: argparse.Namespace) -> ClassifyJob:
 
 def sources(options: argparse.Namespace, sensor: str) -> tuple[RasterSource, ...]:
     """Return the rasters of ``s2`` or ``s1``."""
-    bands = band_map(getattr(options, f"{sensor}_bands"))
+    bands = read_band_map(getattr(options, f"{sensor}_bands") or "")
     return tuple(RasterSource(path, bands=bands) for path in getattr(options, sensor) or ())
-
-
-def band_map(text: str | None) -> dict[str, int]:
-    """Read ``B02=1,B03=2``; upper and lower case count as equal."""
-    bands: dict[str, int] = {}
-    for part in text.split(",") if text else ():
-        name, _, number = (piece.strip() for piece in part.partition("="))
-        if not (name and number.isascii() and number.isdigit() and len(number) < 9):
-            raise JobError(f"The band map '{text}' is not like B02=1,B03=2.")
-        channel = _BANDS.get(name.casefold(), name)
-        if channel in bands:
-            raise JobError(
-                f"{channel} stands twice in the band map '{text}': name one band for it."
-            )
-        bands[channel] = int(number)
-    return bands

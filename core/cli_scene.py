@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .contract.channels import MASKS
+from .contract.channels import CLOUD_MASK
 from .contract.job import RasterSource
 from .contract.scene_options import (
     DEFAULT_MAX_DAYS,
@@ -54,7 +54,7 @@ def mask_source(options: argparse.Namespace) -> RasterSource | None:
     """Return the mask that the user names."""
     if not options.mask:
         return None
-    bands = {} if options.mask_band is None else {MASKS[-1]: options.mask_band}
+    bands = {} if options.mask_band is None else {CLOUD_MASK: options.mask_band}
     return RasterSource(options.mask, bands=bands)
 
 

@@ -12,6 +12,9 @@ S1_BANDS = ("VH", "VV")
 MASKS = ("SCL", "QA60", "CLOUD")
 """Kinds of cloud mask: L2A scene classes, bits 10 and 11 of L1C in Earth Engine, any other."""
 
+CLOUD_MASK = MASKS[-1]
+"""What the user's word for the band of a mask stands for, whose kind nothing tells."""
+
 RGB = ("B04", "B03", "B02")
 
 INDEX_BANDS = MappingProxyType({"NDVI": ("B08", "B04"), "NDWI": ("B03", "B08")})

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ._codec import as_object, take
-from .channels import MASKS, S1_BANDS, S2_BANDS
+from .band_map import MAPPED
 from .errors import JobError, MissingChannelsError
 from .model_folder import config_digest, read_spec
 from .scene_options import SceneOptions, options_from_dict
@@ -19,9 +19,6 @@ from .spec import ModelSpec
 from .version import version
 
 PRECISIONS = ("auto", "exact")
-MAPPED = (*S2_BANDS, "B10", *S1_BANDS, *MASKS)
-"""What a band map may name."""
-
 MAX_BATCH = 1024
 MAX_STRIDE = 100_000
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")

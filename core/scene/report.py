@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .advice import scene_warnings
 from .expectation import expected_valid
 from .geometry import crs_name
 from .mask import CloudMask, sample_clouds
 from .optical import S2Verdict
 from .pixels import Band
 from .radar import S1Verdict
+from .radiometry import SceneWarning
 from .sources import Found
 from .understood import Judged, Understood
 
@@ -22,8 +23,9 @@ _ROW_BYTES, _CLASS_BYTES, _FILE_BYTES = 350, 9, 160_000
 
 
 def describe(
-    scene: Understood, extent_wkt: str | None, aoi_wkt: str | None, min_valid: float
-) -> dict[str, Any]:
+    scene: Understood, warnings: Sequence[SceneWarning], extent_wkt: str | None,
+    aoi_wkt: str | None, min_valid: float,
+) -> dict[str, Any]:  # fmt: skip
     """Return what was understood.
 
     Physical Sentinel-2 reflectance = (DN + ``s2.offset``) * ``s2.scale``; ``overlap`` is the
@@ -53,7 +55,7 @@ def describe(
             "basis": None,
             "output_bytes": _bytes(len(chosen), len(scene.spec.classes)),
         },
-        "warnings": [{"code": w.code, "message": w.message} for w in scene_warnings(scene)],
+        "warnings": [{"code": w.code, "message": w.message} for w in warnings],
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import rasterio
@@ -25,6 +26,7 @@ from .missing import check_complete
 from .overlap import check_overlap
 from .pixels import LOOKING_OPTIONS
 from .planning import read_plan
+from .radiometry import SceneWarning
 from .reader import Batch, read_batches
 from .report import describe
 from .sources import Found, find_bands
@@ -71,10 +73,15 @@ class Scene(Understood):
         """Stop every reading thread; their iterators end."""
         self._closed.set()
 
+    @cached_property
+    def _warnings(self) -> tuple[SceneWarning, ...]:
+        """Worked out once: a run asks for them at its start, for its report and at its end."""
+        return scene_warnings(self)
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the user should know, in words, the most costly first."""
-        return tuple(warning.message for warning in scene_warnings(self))
+        return tuple(warning.message for warning in self._warnings)
 
     def batches(
         self,
@@ -102,7 +109,7 @@ class Scene(Understood):
         self, extent_wkt: str | None = None, aoi_wkt: str | None = None, min_valid: float = 0.75
     ) -> dict[str, Any]:
         """Return what was understood as plain values for JSON; see :mod:`.report`."""
-        return describe(self, extent_wkt, aoi_wkt, min_valid)
+        return describe(self, self._warnings, extent_wkt, aoi_wkt, min_valid)
 
 
 def _open(

@@ -10,7 +10,7 @@ from typing import Any
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
-from ..contract.channels import MASKS
+from ..contract.channels import CLOUD_MASK, MASKS
 from ..contract.errors import CrsError, JobError, RadiometryError, SourceError
 from ..contract.job import RasterSource
 from ..contract.source_identity import without_credentials
@@ -125,7 +125,7 @@ def find_mask(source: RasterSource) -> list[Band]:
         path = raster_files(source.path)[0]
         with open_raster(path) as dataset:
             if dataset.count == 1:
-                name = BandName("CLOUD", USER, "")
+                name = BandName(CLOUD_MASK, USER, "")
                 return [_band(dataset, name, 1, path, source, None)]
         raise SourceError(
             f"No band of the mask '{without_credentials(source.path)}' is known as SCL, QA60 or a "

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from ..contract.channels import band_from_wavelength, s1_band_from_text, s2_band_from_text
 from .dates import iso_date
+from .files import content_state
 from .product import FIRST_OFFSET_BASELINE, Product, baseline_of
 
 _MAX_BYTES = 5_000_000
@@ -35,7 +37,7 @@ def stac_asset(path: str) -> StacAsset | None:
     if not raster.parent.is_dir():
         return None
     for file in _items(raster):
-        item = _read(file)
+        item = _read(file, content_state(str(file)))
         for key, asset in _assets(item):
             if raster.name in _file_names(str(asset.get("href", ""))):
                 return _described(item, key, asset, file.name)
@@ -50,10 +52,12 @@ def _items(raster: Path) -> Iterator[Path]:
     yield from others[:_MAX_FILES]
 
 
-def _read(file: Path) -> Mapping[str, Any]:
+@lru_cache(maxsize=2 * _MAX_FILES)
+def _read(file: Path, state: tuple[int, int]) -> Mapping[str, Any]:
+    """Asked for every raster of a folder, of each file in it."""
+    if state[0] > _MAX_BYTES:
+        return {}
     try:
-        if file.stat().st_size > _MAX_BYTES:
-            return {}
         item = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}  # any JSON may lie there; only an item concerns us

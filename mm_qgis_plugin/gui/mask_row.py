@@ -7,7 +7,7 @@ from qgis.gui import QgsMapLayerComboBox
 from qgis.PyQt.QtWidgets import QHBoxLayout, QWidget
 
 from ..about import tr
-from ..bands import CLOUD_MASK
+from ..core.contract.channels import CLOUD_MASK
 from ..core.contract.job import RasterSource
 from ..layers import raster_source
 from .widgets import let_go, narrow, number_box

@@ -9,7 +9,7 @@ from qgis.PyQt.QtWidgets import QCheckBox, QFormLayout, QLineEdit, QWidget
 
 from .. import decisions, settings
 from ..about import tr
-from ..bands import band_map
+from ..core.contract.band_map import read_band_map
 from ..core.contract.job import RasterSource
 from ..core.contract.scene_options import (
     AUTO,
@@ -87,7 +87,7 @@ class SceneControls(QgsCollapsibleGroupBox):
 
     def band_map(self, sensor: str) -> dict[str, int]:
         """Return the band numbers given for ``s2`` or ``s1``; JobError where not understood."""
-        return band_map(self.bands[sensor].text())
+        return read_band_map(self.bands[sensor].text())
 
     def decide(self, decision: str, value: Any) -> None:
         """Set what decides to a value; one that is not known is left to the user."""

@@ -20,7 +20,8 @@ from qgis.core import (
 
 from .. import journals
 from ..about import tr
-from ..bands import CLOUD_MASK, band_map
+from ..core.contract.band_map import read_band_map
+from ..core.contract.channels import CLOUD_MASK
 from ..core.contract.errors import JobError, SourceError
 from ..core.contract.job import PRECISIONS, ClassifyJob, RasterSource
 from ..core.contract.scene_options import S1_UNITS
@@ -147,7 +148,7 @@ class JobReader:
         layers = self._layers(layers_name)
         paths = self._paths(paths_name)
         text = self._algorithm.parameterAsString(self._values, bands_name, self._context)
-        bands = band_map(text or "")
+        bands = read_band_map(text or "")
         if not layers and not paths:
             raise JobError(
                 tr("No {} raster was given: choose layers at {}, or under Advanced a {}.").format(

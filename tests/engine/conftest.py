@@ -1,4 +1,4 @@
-"""A notebook in which the pretrained weights are at hand, with no network."""
+"""The tiny model of the tests, and a notebook with the pretrained weights at hand, offline."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
+# Other sizes stand in the tests whose numbers or messages depend on them.
+TINY_VIT = {
+    "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+}  # fmt: skip
+TINY_RESNET = {"pretrained": False, "arch": "resnet18", "width": 2}
 KERNEL = Path(__file__).with_name("notebook_kernel.py")
 COMMIT = "5931719e67bbdb9737e363e781fb0c67687896bc"
 # The config.json of facebook/dinov3-vitb16-pretrain-lvd1689m, as it is on the hub.
@@ -83,6 +89,20 @@ class Notebook:
     def close(self) -> None:
         """End the process."""
         self._process.communicate(timeout=60)
+
+
+def _tiny_config(
+    dinov3: Mapping[str, Any] = MappingProxyType({}),
+    resnet101: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
+    vit = {"pretrained": False, "config": dict(TINY_VIT), **dinov3}
+    return {"backbones": {"dinov3": vit, "resnet101": {**TINY_RESNET, **resnet101}}}
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> Callable[..., dict[str, Any]]:
+    """Return a maker of configurations; keys of ``dinov3`` and ``resnet101`` are merged in."""
+    return _tiny_config
 
 
 @pytest.fixture(scope="session")

@@ -25,30 +25,15 @@ from multimodal.contract.model_folder import CONFIG_FILE, read_spec
 from multimodal.contract.spec import default_spec
 from multimodal.contract.weights import WEIGHTS_FILE
 
-CONFIG = {
-    "backbones": {
-        "dinov3": {
-            "pretrained": False,
-            "config": {
-                "hidden_size": 16,
-                "intermediate_size": 32,
-                "num_hidden_layers": 1,
-                "num_attention_heads": 2,
-            },
-        },
-        "resnet101": {"pretrained": False, "arch": "resnet18", "width": 2},
-    },
-}
-
 
 def tiles(size=64):
     return torch.randn(2, 2, size, size), torch.randn(2, 14, size, size)
 
 
 @pytest.fixture
-def model():
+def model(tiny_config):
     torch.manual_seed(0)
-    made = MultiModalModel(CONFIG)
+    made = MultiModalModel(tiny_config())
     made(*tiles())  # so that BatchNorm has statistics of its own
     return made.eval()
 
@@ -114,7 +99,9 @@ def test_a_spec_of_other_channels_cannot_be_saved(model, tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"s1_names": ("VV", "VH")}, {"s2": "swapped"}])
-def test_a_spec_of_the_same_channels_in_another_order_cannot_be_saved(model, tmp_path, change):
+def test_a_spec_of_the_same_channels_in_another_order_cannot_be_saved(
+    model, tiny_config, tmp_path, change
+):
     spec = default_spec()
     if "s2" in change:
         change = {"s2": (*spec.s2[:3], spec.s2[4], spec.s2[3], *spec.s2[5:])}
@@ -122,7 +109,7 @@ def test_a_spec_of_the_same_channels_in_another_order_cannot_be_saved(model, tmp
     with pytest.raises(ConfigError, match=r"was built for B04, .* VH, VV, in this order"):
         save_model(model, tmp_path, spec)
     assert list(tmp_path.iterdir()) == []
-    built = MultiModalModel(CONFIG, spec)
+    built = MultiModalModel(tiny_config(), spec)
     save_model(built, tmp_path, spec)
     assert load_model(tmp_path).spec == built.spec
 
@@ -133,10 +120,9 @@ def brighter(spec):
 
 @pytest.mark.parametrize("normalization", ["lvd", "sat"])
 def test_statistics_that_the_rgb_input_was_built_with_cannot_be_changed_later(
-    tmp_path, normalization
+    tiny_config, tmp_path, normalization
 ):
-    config = copy.deepcopy(CONFIG)
-    config["backbones"]["dinov3"]["normalization"] = normalization
+    config = tiny_config(dinov3={"normalization": normalization})
     model = MultiModalModel(config).eval()
     with pytest.raises(ConfigError, match=f"normalization '{normalization}'.*when the model is b"):
         save_model(model, tmp_path, brighter(default_spec()))
@@ -166,13 +152,15 @@ def test_pretrained_in_the_configuration_downloads_nothing_at_loading(folder, mo
     assert load_model(folder).config.backbones.dinov3.pretrained is True
 
 
-def test_a_backbone_from_a_folder_that_is_gone_is_rebuilt_from_the_configuration(model, tmp_path):
+def test_a_backbone_from_a_folder_that_is_gone_is_rebuilt_from_the_configuration(
+    model, tiny_config, tmp_path
+):
     origin, saved = tmp_path / "dinov3", tmp_path / "model"
     model.dinov3_backbone.model.save_pretrained(origin)
     config = {
         "backbones": {
             "dinov3": {"model_name": str(origin)},
-            "resnet101": CONFIG["backbones"]["resnet101"],
+            "resnet101": tiny_config()["backbones"]["resnet101"],
         }
     }
     built = MultiModalModel(config)
@@ -386,9 +374,9 @@ def test_a_checksum_in_capitals_is_the_same(model, folder):
     assert load_model(folder).spec.weights_sha256 == model.spec.weights_sha256.upper()
 
 
-def test_a_model_without_numbers_cannot_be_saved(tmp_path):
+def test_a_model_without_numbers_cannot_be_saved(tiny_config, tmp_path):
     with torch.device("meta"):
-        hollow = MultiModalModel(CONFIG)
+        hollow = MultiModalModel(tiny_config())
     with pytest.raises(ModelFolderError, match="on the meta device"):
         save_model(hollow, tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
@@ -419,10 +407,9 @@ def test_the_file_keeps_the_precision_and_loading_gives_float32(model, tmp_path,
         ({"pretrained": True, "model_name": "C:\\data\\mine"}, None),
     ],
 )
-def test_a_revision_is_that_of_weights_from_the_hub(options, revision):
-    sizes = {"model_type": "dinov3_vit", **CONFIG["backbones"]["dinov3"]["config"]}
-    dinov3 = {"config": sizes, "revision": "abc", **options}
-    config = {"backbones": {**CONFIG["backbones"], "dinov3": dinov3}}
+def test_a_revision_is_that_of_weights_from_the_hub(tiny_config, options, revision):
+    sizes = {"model_type": "dinov3_vit", **tiny_config()["backbones"]["dinov3"]["config"]}
+    config = tiny_config(dinov3={"config": sizes, "revision": "abc", **options})
     model = MultiModalModel(config, load_backbones=False)
     found = model.config.backbones.dinov3
     assert found.revision == revision
@@ -431,11 +418,13 @@ def test_a_revision_is_that_of_weights_from_the_hub(options, revision):
     assert again.config == model.config
 
 
-def test_a_folder_at_home_builds_the_network_without_its_weights(model, monkeypatch, tmp_path):
+def test_a_folder_at_home_builds_the_network_without_its_weights(
+    model, tiny_config, monkeypatch, tmp_path
+):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     model.dinov3_backbone.model.config.save_pretrained(tmp_path / "dinov3")
     dinov3 = {"model_name": "~/dinov3", "pretrained": False}
-    built = MultiModalModel({"backbones": {**CONFIG["backbones"], "dinov3": dinov3}})
+    built = MultiModalModel({"backbones": {**tiny_config()["backbones"], "dinov3": dinov3}})
     assert built.dinov3_backbone.output_dim == 16
     assert built.config.backbones.dinov3.model_name == "dinov3"

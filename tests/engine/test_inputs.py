@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,23 +12,16 @@ from torch import Tensor
 from multimodal import MultiModalModel
 from multimodal.contract.errors import ConfigError
 
-CONFIG = {
-    "backbones": {
-        "dinov3": {
-            "pretrained": False,
-            "config": {
-                "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
-                "num_attention_heads": 2,
-            },
-        },
-        "resnet101": {"pretrained": False, "arch": "resnet18", "width": 4},
-    },
-}  # fmt: skip
+Build = Callable[..., MultiModalModel]
 
 
-def build(**parts: Any) -> MultiModalModel:
-    torch.manual_seed(0)
-    return MultiModalModel({**CONFIG, **parts}).eval()
+@pytest.fixture
+def build(tiny_config: Callable[..., dict[str, Any]]) -> Build:
+    def make(**parts: Any) -> MultiModalModel:
+        torch.manual_seed(0)
+        return MultiModalModel({**tiny_config(), **parts}).eval()
+
+    return make
 
 
 def tiles(count: int = 2, height: int = 64, width: int = 64) -> tuple[Tensor, Tensor]:
@@ -36,13 +30,13 @@ def tiles(count: int = 2, height: int = 64, width: int = 64) -> tuple[Tensor, Te
 
 @pytest.mark.parametrize(("count", "height", "width"), [(0, 64, 64), (2, 0, 0), (2, 64, 0)])
 @pytest.mark.parametrize("mode", [True, False])
-def test_nothing_is_no_input(count: int, height: int, width: int, mode: bool) -> None:
+def test_nothing_is_no_input(build: Build, count: int, height: int, width: int, mode: bool) -> None:
     with pytest.raises(ConfigError, match=r"s1_data is empty, .*at least one tile"):
         build().train(mode)(*tiles(count, height, width))
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_arrays_are_told_what_to_become(which: int) -> None:
+def test_arrays_are_told_what_to_become(build: Build, which: int) -> None:
     data: list[Any] = list(tiles())
     data[which] = data[which].numpy()
     name = ("s1_data", "s2_data")[which]
@@ -53,7 +47,9 @@ def test_arrays_are_told_what_to_become(which: int) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.int16, torch.uint8, torch.bool])
 @pytest.mark.parametrize("which", [0, 1])
-def test_another_kind_of_number_is_told_which_to_become(which: int, dtype: torch.dtype) -> None:
+def test_another_kind_of_number_is_told_which_to_become(
+    build: Build, which: int, dtype: torch.dtype
+) -> None:
     data = list(tiles())
     data[which] = data[which].to(dtype)
     name = ("s1_data", "s2_data")[which]
@@ -64,19 +60,19 @@ def test_another_kind_of_number_is_told_which_to_become(which: int, dtype: torch
         build()(*data)
 
 
-def test_floats_for_a_model_of_doubles_are_told_so() -> None:
+def test_floats_for_a_model_of_doubles_are_told_so(build: Build) -> None:
     with pytest.raises(ConfigError, match=r"float32, but the weights of the model are .*float64"):
         build().double()(*tiles())
 
 
-def test_autocast_takes_what_is_short_already() -> None:
+def test_autocast_takes_what_is_short_already(build: Build) -> None:
     data = [tile.bfloat16() for tile in tiles()]
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         assert build()(*data).shape == (2, 19)
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_the_only_sensor_is_checked_like_both(which: int) -> None:
+def test_the_only_sensor_is_checked_like_both(build: Build, which: int) -> None:
     model = build(modality_dropout=0.2)
     for spoilt, said in (
         (lambda tile: tile[0], "must have the shape"),
@@ -91,7 +87,7 @@ def test_the_only_sensor_is_checked_like_both(which: int) -> None:
             model(*data)
 
 
-def test_a_trace_is_the_model() -> None:
+def test_a_trace_is_the_model(build: Build) -> None:
     model, data = build(), tiles()
     traced = torch.jit.trace(model, data, check_trace=False)
     with torch.no_grad():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -180,12 +181,10 @@ def test_numbers_that_are_too_large_are_refused_by_name(
 
 
 @pytest.mark.parametrize("change", [{"std": 1e43}, {"std": 1e-60}, {"mean": -1e50}])
-def test_a_gain_that_leaves_float32_with_the_statistics_is_refused(change: dict) -> None:
+def test_a_gain_that_leaves_float32_with_the_statistics_is_refused(
+    tiny_config: Callable[..., dict[str, Any]], change: dict
+) -> None:
     spec = default_spec()
     spec = replace(spec, s2=(replace(spec.s2[0], **change), *spec.s2[1:]))
-    branches = {
-        "dinov3": {"pretrained": False, "config": VIT, "normalization": "lvd"},
-        "resnet101": {"pretrained": False, "arch": "resnet18", "width": 4},
-    }
     with pytest.raises(ConfigError, match=r"'backbones\.dinov3\.gain' times"):
-        MultiModalModel({"backbones": branches}, spec)
+        MultiModalModel(tiny_config(dinov3={"normalization": "lvd"}), spec)

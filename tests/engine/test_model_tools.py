@@ -11,6 +11,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -207,22 +209,51 @@ def test_a_tile_smaller_than_a_patch_is_refused() -> None:
         build(convnext)(*tiles(1, 31, 40))
 
 
-@pytest.mark.parametrize(
-    ("dinov3", "fusion", "head"),
-    [
-        ({"input_size": 128}, "concat", "linear"),
-        ({"input_size": 224, "normalization": "sat", "pooling": "cls+mean"}, "weighted", "mlp"),
-        ({"config": CONVNEXT, "model_name": CONVNEXT_NAME}, "linear_projection", "mlp"),
-    ],
-)
-def test_onnx_gives_the_same_logits(tmp_path: Path, dinov3: dict, fusion: str, head: str) -> None:
+ONNX_CASES: dict[str, dict[str, Any]] = {
+    "concat, linear": {"dinov3": {"input_size": 128}, "fusion": {"type": "concat"}},
+    "weighted, mlp": {
+        "dinov3": {"input_size": 224, "normalization": "sat", "pooling": "cls+mean"},
+        "fusion": {"type": "weighted"}, "classifier": {"type": "mlp", "num_classes": 5},
+    },
+    "convnext, linear_projection, mlp": {
+        "dinov3": {"config": CONVNEXT, "model_name": CONVNEXT_NAME},
+        "fusion": {"type": "linear_projection"}, "classifier": {"type": "mlp", "num_classes": 5},
+    },
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model as the export left it, the file, and the mode of every part before."""
+
+    model: MultiModalModel
+    path: Path
+    modes: list[bool]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Exported]:
+    """Export a case once: each takes seconds."""
+    pytest.importorskip("onnxruntime")
+
+    @cache
+    def export(case: str) -> Exported:
+        model = build(**ONNX_CASES[case]).train()
+        model.resnet_backbone.eval()
+        model.classifier.dropout.eval()
+        modes = [module.training for module in model.modules()]
+        path = export_onnx(model, tmp_path_factory.mktemp("onnx") / "model.onnx")
+        return Exported(model, path, modes)
+
+    return export
+
+
+@pytest.mark.parametrize("case", ONNX_CASES)
+def test_onnx_gives_the_same_logits(exported: Callable[[str], Exported], case: str) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    classifier = {"type": head, "num_classes": 5}
-    model = build(dinov3, fusion={"type": fusion}, classifier=classifier).train()
-    path = export_onnx(model, tmp_path / "model.onnx")
-    assert model.training
-    model.eval()
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    model = copy.deepcopy(exported(case).model).eval()
+    path = str(exported(case).path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     for count in (1, 2, 7):
         inputs = dict(zip(("s1_data", "s2_data"), (tile.numpy() for tile in tiles(count))))
         (found,) = session.run(["logits"], inputs)
@@ -232,26 +263,22 @@ def test_onnx_gives_the_same_logits(tmp_path: Path, dinov3: dict, fusion: str, h
     assert spec_from_dict(json.loads(stored)) == model.spec
 
 
-def test_onnx_leaves_every_part_in_its_mode(tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime")
-    model = build(resnet={"layers": [1, 1, 1, 1]}).train()
-    model.resnet_backbone.eval()
-    model.classifier.dropout.eval()
-    modes = [module.training for module in model.modules()]
-    export_onnx(model, tmp_path / "model.onnx")
-    assert [module.training for module in model.modules()] == modes
+@pytest.mark.parametrize("case", ONNX_CASES)
+def test_onnx_leaves_every_part_in_its_mode(exported: Callable[[str], Exported], case: str) -> None:
+    left = exported(case)
+    assert set(left.modes) == {True, False}
+    assert [module.training for module in left.model.modules()] == left.modes
 
 
 def test_onnx_that_computes_something_else_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exported: Callable[[str], Exported],
 ) -> None:
-    pytest.importorskip("onnxruntime")
-    model = build().eval()
-    path = export_onnx(model, tmp_path / "model.onnx")
+    whole = exported("concat, linear")
+    model = copy.deepcopy(whole.model).eval()
     with torch.no_grad():
         model.classifier.fc.bias += 0.01
     with pytest.raises(ModelFolderError, match="other logits"):
-        onnx_export._verify(model, path)
+        onnx_export._verify(model, whole.path)
 
 
 def test_onnx_without_its_packages_says_what_to_install(

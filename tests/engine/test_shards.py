@@ -19,27 +19,13 @@ from multimodal.contract.errors import ConfigError, ModelFolderError
 from multimodal.contract.model_folder import CONFIG_FILE, config_digest, read_spec
 from multimodal.contract.weights import INDEX_FILE, WEIGHTS_FILE, file_sha256, find_weights
 
-CONFIG = {
-    "backbones": {
-        "dinov3": {
-            "pretrained": False,
-            "config": {
-                "hidden_size": 16,
-                "intermediate_size": 32,
-                "num_hidden_layers": 1,
-                "num_attention_heads": 2,
-            },
-        },
-        "resnet101": {"pretrained": False, "arch": "resnet18", "width": 2},
-    },
-}
 SMALL = "30KB"  # the tiny model has about 90
 
 
 @pytest.fixture(scope="module")
-def model():
+def model(tiny_config):
     torch.manual_seed(0)
-    made = MultiModalModel(CONFIG)
+    made = MultiModalModel(tiny_config())
     made(torch.randn(2, 2, 64, 64), torch.randn(2, 14, 64, 64))
     return made.eval()
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,18 +20,6 @@ from multimodal.contract.spec import default_spec
 
 ROOT = Path(__file__).resolve().parents[3]
 SCENE = ROOT / "sample_data" / "scenes" / "33UUP_37-38_87-90"
-TINY = {
-    "backbones": {
-        "dinov3": {
-            "pretrained": False,
-            "config": {
-                "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
-                "num_attention_heads": 2,
-            },
-        },
-        "resnet101": {"pretrained": False, "arch": "resnet18", "width": 2},
-    },
-}  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -53,11 +43,13 @@ def job(pair: tuple[str, str], sample_model: str, tmp_path: Path) -> ClassifyJob
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+def tiny_model(
+    tiny_config: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> str:
     torch.manual_seed(0)
     spec = replace(default_spec(), provenance={"made by": "the tests, from random weights"})
     folder = tmp_path_factory.mktemp("tiny") / "model"
-    MultiModalModel(TINY, spec).eval().save_pretrained(folder)
+    MultiModalModel(tiny_config(), spec).eval().save_pretrained(folder)
     return str(folder)
 
 

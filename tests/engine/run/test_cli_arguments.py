@@ -7,25 +7,15 @@ from decimal import Decimal
 import pytest
 
 from multimodal.cli import _parser
-from multimodal.cli_arguments import band_map, job, plain_numbers
-from multimodal.contract.errors import JobError
+from multimodal.cli_arguments import job, plain_numbers
 
 
-def test_band_maps_in_any_case() -> None:
-    assert band_map("b02=1, B8a = 2,vv=3") == {"B02": 1, "B8A": 2, "VV": 3}
-    assert band_map(None) == band_map("") == {}
-
-
-@pytest.mark.parametrize("text", ["B02=1,B02=2", "B02=1,b02=1"])
-def test_a_channel_that_stands_twice_is_refused(text: str) -> None:
-    with pytest.raises(JobError, match="B02 stands twice"):
-        band_map(text)
-
-
-@pytest.mark.parametrize("text", ["B02", "B02=", "=1", "B02=x", "B02=1=2", "B02=-1", "B02=²", ","])
-def test_a_band_map_of_another_form_is_refused(text: str) -> None:
-    with pytest.raises(JobError, match="is not like B02=1,B03=2"):
-        band_map(text)
+def test_band_maps_are_read() -> None:
+    given = ["classify", "--s2", "a", "b", "--s2-bands", "b02=1, B8a = 2", "--s1", "c",
+             "--model", "m", "--output", "o.gpkg"]  # fmt: skip
+    wanted = job(_parser().parse_args(given))
+    assert [source.bands for source in wanted.s2] == [{"B02": 1, "B8A": 2}] * 2
+    assert wanted.s1[0].bands == {}
 
 
 @pytest.mark.parametrize("west", ["-1e6", "-1E+6", "-1.0e6", "-1000000", "-1000000."])

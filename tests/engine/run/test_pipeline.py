@@ -30,7 +30,8 @@ from multimodal.contract.messages import Log, Message, Phase, Plan, Progress, Ro
 from multimodal.contract.spec import default_spec
 from multimodal.inference import Predictor, choose_device, choose_precision, to_probabilities
 from multimodal.pipeline import NOT_FINITE, ModelCache, classify, to_rows
-from multimodal.scene import open_scene
+from multimodal.scene import Scene, open_scene
+from multimodal.scene.advice import scene_warnings
 
 EMPTY_TILE = 0
 
@@ -357,9 +358,16 @@ def test_a_model_that_was_never_trained_does_not_classify(
         classify(replace(job, model=str(copied)))
 
 
-def test_scene_warnings_reach_log_and_summary(job: ClassifyJob, tmp_path: Path) -> None:
+def test_scene_warnings_reach_log_and_summary_and_are_worked_out_once(
+    job: ClassifyJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import rasterio
 
+    asked: list[Scene] = []
+    monkeypatch.setattr(
+        "multimodal.scene.scene.scene_warnings",
+        lambda scene: asked.append(scene) or scene_warnings(scene),
+    )
     power = tmp_path / "power.tif"
     with rasterio.open(job.s1[0].path) as source:
         profile, values, names = source.profile, source.read(), source.descriptions
@@ -370,3 +378,4 @@ def test_scene_warnings_reach_log_and_summary(job: ClassifyJob, tmp_path: Path) 
     summary = classify(replace(job, s1=(RasterSource(str(power)),)), messages.append)
     assert any("linear power" in text for text in summary.warnings)
     assert [m.text for m in messages if isinstance(m, Log)] == list(summary.warnings)
+    assert len(asked) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,35 +99,42 @@ def picture() -> Callable[[Scene], np.ndarray]:
     return read
 
 
+def _write(
+    folder: Path,
+    name: str,
+    values: np.ndarray,
+    names: tuple[str | None, ...] = (),
+    transform: Affine | None = UTM,
+    crs: str | None = "EPSG:32633",
+    scale_offset: tuple[float, float] | None = None,
+    **profile: Any,
+) -> RasterSource:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count, height, width = values.shape
+    with rasterio.open(
+        path, "w", driver="GTiff", count=count, height=height, width=width,
+        dtype=values.dtype, crs=crs, transform=transform, **profile,
+    ) as dataset:  # fmt: skip
+        dataset.write(values)
+        for index, text in enumerate(names, start=1):
+            dataset.set_band_description(index, text or "")
+        if scale_offset:
+            dataset.scales = (scale_offset[0],) * count
+            dataset.offsets = (scale_offset[1],) * count
+    return RasterSource(str(path))
+
+
 @pytest.fixture
 def write_raster(tmp_path: Path) -> WriteRaster:
     """Write bands (n, rows, cols) as a GeoTIFF and return it as a source."""
+    return partial(_write, tmp_path)
 
-    def write(
-        name: str,
-        values: np.ndarray,
-        names: tuple[str | None, ...] = (),
-        transform: Affine | None = UTM,
-        crs: str | None = "EPSG:32633",
-        scale_offset: tuple[float, float] | None = None,
-        **profile: Any,
-    ) -> RasterSource:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        count, height, width = values.shape
-        with rasterio.open(
-            path, "w", driver="GTiff", count=count, height=height, width=width,
-            dtype=values.dtype, crs=crs, transform=transform, **profile,
-        ) as dataset:  # fmt: skip
-            dataset.write(values)
-            for index, text in enumerate(names, start=1):
-                dataset.set_band_description(index, text or "")
-            if scale_offset:
-                dataset.scales = (scale_offset[0],) * count
-                dataset.offsets = (scale_offset[1],) * count
-        return RasterSource(str(path))
 
-    return write
+@pytest.fixture(scope="module")
+def write_shared(tmp_path_factory: pytest.TempPathFactory) -> WriteRaster:
+    """Write a raster that several tests of a module read."""
+    return partial(_write, tmp_path_factory.mktemp("shared"))
 
 
 @pytest.fixture

@@ -147,6 +147,27 @@ def test_the_offset_of_a_stac_item(
     assert "scene.json" in described["s2"]["evidence"]
 
 
+def test_an_item_is_read_once_for_all_rasters_of_a_folder(
+    write_raster: Write, optical: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{number}.tif" for number in range(4)]
+    sources = [write_raster(name, optical(8, 8)[:1]) for name in names]
+    assets = {f"B0{number + 2}": {"href": name} for number, name in enumerate(names)}
+    file = tmp_path / "item.json"
+    file.write_text(json.dumps({"stac_version": "1.0.0", "assets": assets}))
+    (tmp_path / "a.json").write_text("{")
+    read: list[str] = []
+    read_text = Path.read_text
+    monkeypatch.setattr(
+        Path, "read_text", lambda path, **how: read.append(path.name) or read_text(path, **how)
+    )
+    for _ in range(2):
+        assert set(find_bands(sources, "s2", S2_BANDS).parts[0].bands) == set(assets)
+    assert sorted(read) == ["a.json", "item.json"]
+    file.write_text("{}")
+    assert stac_asset(sources[0].path) is None, "a changed item is read again"
+
+
 @pytest.mark.parametrize("href", ["./old_scene.tif", "s3://b/scene.tif/x", "", "scene.tif.png"])
 def test_an_asset_of_another_file_says_nothing(
     href: str, write_raster: Write, optical: Make, tmp_path: Path

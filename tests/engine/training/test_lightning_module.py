@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +21,13 @@ from multimodal.training import AveragePrecision, MultiModalLightningModule
 from multimodal.training.lightning_door import pl
 from multimodal.training.lightning_module import task_loss
 
-TINY_VIT = {
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-}
 CLASSES = ("field", "forest", "water")
 SIZE = 32
 
 
-def tiny_config(**parts: Any) -> dict[str, Any]:
-    return {
-        "backbones": {
-            "dinov3": {"pretrained": False, "config": TINY_VIT, "input_size": 32},
-            "resnet101": {"pretrained": False, "arch": "resnet18", "width": 4, **parts},
-        },
-    }
+@pytest.fixture
+def config(tiny_config: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    return tiny_config(dinov3={"input_size": SIZE})
 
 
 def small_spec(task: str = "multilabel", **options: Any) -> ModelSpec:
@@ -67,9 +58,9 @@ def task(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def module(task: str) -> MultiModalLightningModule:
+def module(config: dict[str, Any], task: str) -> MultiModalLightningModule:
     torch.manual_seed(0)
-    return MultiModalLightningModule(tiny_config(), small_spec(task))
+    return MultiModalLightningModule(config, small_spec(task))
 
 
 def test_a_trainer_trains_it_and_the_figures_are_those_of_scikit_learn(
@@ -125,8 +116,9 @@ def test_labels_of_the_other_task_are_refused(
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.float32])
-def test_labels_of_any_kind_of_number_validate(task: str, dtype: torch.dtype) -> None:
-    module = MultiModalLightningModule(tiny_config(), small_spec(task))
+def test_labels_of_any_kind_of_number_validate(
+    module: MultiModalLightningModule, task: str, dtype: torch.dtype
+) -> None:
     s1_data, s2_data, labels = next(iter(batches(task)))
     logged: dict[str, torch.Tensor] = {}
     module.log = lambda name, value, **_: logged.update({name: value})  # type: ignore[method-assign]
@@ -159,8 +151,10 @@ def test_macro_of_one_class_and_of_none() -> None:
     assert metric.compute()["macro"].isnan()
 
 
-def test_the_optimizer_has_the_groups_of_the_model() -> None:
-    config = {**tiny_config(freeze=True, lr=3e-4), "classifier": {"lr": 5e-3}}
+def test_the_optimizer_has_the_groups_of_the_model(
+    tiny_config: Callable[..., dict[str, Any]],
+) -> None:
+    config = {**tiny_config(resnet101={"freeze": True, "lr": 3e-4}), "classifier": {"lr": 5e-3}}
     module = MultiModalLightningModule(config, small_spec(), weight_decay=0.2)
     optimizer = module.configure_optimizers()
     assert isinstance(optimizer, torch.optim.AdamW)
@@ -183,7 +177,7 @@ def test_a_checkpoint_is_plain_and_comes_back_bit_for_bit(
     plain = content["hyper_parameters"]
     assert type(plain["config"]) is dict
     assert json.loads(json.dumps(plain)) == plain
-    assert plain["config"]["backbones"]["resnet101"]["width"] == 4
+    assert plain["config"]["backbones"]["resnet101"]["width"] == 2
     assert plain["spec"] == module.spec.to_dict()
     again = MultiModalLightningModule.load_from_checkpoint(path, weights_only=True)
     assert again.spec == module.spec
@@ -194,11 +188,12 @@ def test_a_checkpoint_is_plain_and_comes_back_bit_for_bit(
     assert (tmp_path / "folder" / "model.safetensors").is_file()
 
 
-def test_a_checkpoint_is_loaded_without_the_pretrained_files(tmp_path: Path) -> None:
-    source = MultiModalLightningModule(tiny_config(), small_spec())
+def test_a_checkpoint_is_loaded_without_the_pretrained_files(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    source = MultiModalLightningModule(config, small_spec())
     weights = tmp_path / "vit"
     source.model.dinov3_backbone.model.save_pretrained(weights)
-    config = tiny_config()
     config["backbones"]["dinov3"] = {"model_name": str(weights), "input_size": 32}
     module = MultiModalLightningModule(config, small_spec())
     trained(module, batches("multilabel"), tmp_path).save_checkpoint(tmp_path / "last.ckpt")
