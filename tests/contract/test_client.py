@@ -140,14 +140,15 @@ def test_a_cancelled_inspection_is_not_told_of_tiles() -> None:
     assert "kept" not in caught.value.message
 
 
+def look(worker: WorkerClient, ends_at: float) -> None:
+    with pytest.raises(CancelledError):
+        worker.inspect(JOB, lambda: time.monotonic() > ends_at)
+
+
 def test_a_run_that_waits_says_what_for() -> None:
     with client("ignore_cancel") as worker:
         ends_at = time.monotonic() + 1.0
-        looks = threading.Thread(
-            target=lambda: pytest.raises(
-                CancelledError, worker.inspect, JOB, lambda: time.monotonic() > ends_at
-            )
-        )
+        looks = threading.Thread(target=look, args=(worker, ends_at))
         looks.start()
         time.sleep(0.2)
         told: list = []

@@ -8,7 +8,13 @@ from copy import deepcopy
 from pathlib import Path
 
 import pytest
-from qgis.core import QgsCoordinateReferenceSystem, QgsProject, QgsRasterLayer, QgsRectangle
+from qgis.core import (
+    QgsApplication,
+    QgsCoordinateReferenceSystem,
+    QgsProject,
+    QgsRasterLayer,
+    QgsRectangle,
+)
 from qgis.PyQt.QtCore import QEvent, Qt
 from qgis.PyQt.QtWidgets import QApplication
 
@@ -397,6 +403,45 @@ def test_nothing_is_asked_while_a_run_goes_on(known: ClassifyDock, spin_until, i
     spin_until(lambda: known.active_run is None, 20)
     assert [order["type"] for order in inspecting.orders] == ["inspect", "classify"]
     assert panel.controls.isEnabled()
+
+
+def test_a_run_during_a_look_leaves_no_look_going_on(
+    known: ClassifyDock, spin_until, inspecting
+) -> None:
+    inspecting.answer(report=inspecting.full, seconds=0.6)
+    known.preflight.panel.check_button.click()
+    known.run_button.click()
+    assert "Looking" not in headline(known)
+    assert "a run goes on" in headline(known)
+    spin_until(lambda: known.active_run is None, 20)
+    spin_until(lambda: "8 tiles" in headline(known), 20)
+
+
+def test_a_stopped_look_is_no_error_and_says_how_to_go_on(
+    known: ClassifyDock, spin_until, inspecting
+) -> None:
+    inspecting.answer(report=inspecting.full, seconds=5)
+    known.preflight.panel.check_button.click()
+    spin_until(lambda: len(inspecting.orders) == 2, 10)
+    QgsApplication.taskManager().cancelAll()
+    spin_until(lambda: "was stopped" in headline(known), 10)
+    assert known.preflight.panel.sign.kind == "info"
+    assert "Press Check" in headline(known)
+    inspecting.answer(report=inspecting.full)
+    known.preflight.panel.check_button.click()
+    spin_until(lambda: known.preflight.panel.report, 20)
+
+
+def test_what_is_changed_back_is_not_asked_again(
+    known: ClassifyDock, spin_until, inspecting
+) -> None:
+    inspecting.answer(report=inspecting.full, seconds=1.0)
+    known.preflight.panel.check_button.click()
+    for stride in (60, 0):
+        known.advanced.stride.setValue(stride)
+        known.preflight.inspector.check()
+    spin_until(lambda: "8 tiles" in headline(known), 20)
+    assert [order["stride"] for order in inspecting.orders] == [None, None]
 
 
 def test_options_reach_the_run_and_thresholds_are_remembered(
