@@ -77,15 +77,20 @@ class AreaWidget(QWidget):
         """Return whether there is no area to place on the scene."""
         return self.mode.currentData() == SCENE
 
-    def wkt(self, target: QgsCoordinateReferenceSystem) -> tuple[str | None, str | None]:
-        """Return (extent, polygons), each WKT in ``target`` or None; MultimodalError explains."""
+    def wkt(
+        self, target: QgsCoordinateReferenceSystem, within: QgsRectangle | None = None
+    ) -> tuple[str | None, str | None]:
+        """Return (extent, polygons), each WKT in ``target`` or None; MultimodalError explains.
+
+        ``within`` is the extent of the scene in ``target``, where it is known.
+        """
         mode = self.mode.currentData()
         if mode == SCENE:
             return None, None
         if mode == POLYGONS:
-            return None, self._polygons_wkt(target)
+            return None, self._polygons_wkt(target, within)
         context = QgsProject.instance().transformContext()
-        return extent_wkt(*self._extent(mode), target, context), None
+        return extent_wkt(*self._extent(mode), target, context, within), None
 
     def shut_down(self) -> None:
         """Take the map tool and the drawn rectangle off the canvas."""
@@ -111,7 +116,9 @@ class AreaWidget(QWidget):
             raise JobError(tr("No rectangle was drawn: press 'Draw on the map' and drag one."))
         return self._drawn[0], _known(self._drawn[1])
 
-    def _polygons_wkt(self, target: QgsCoordinateReferenceSystem) -> str:
+    def _polygons_wkt(
+        self, target: QgsCoordinateReferenceSystem, within: QgsRectangle | None
+    ) -> str:
         layer = self.polygons.currentLayer()
         if layer is None:
             raise JobError(tr("Choose the polygon layer."))
@@ -122,7 +129,7 @@ class AreaWidget(QWidget):
             else layer.getFeatures(request)
         )
         context = QgsProject.instance().transformContext()
-        return polygons_wkt(features, layer.crs(), target, context)
+        return polygons_wkt(features, layer.crs(), target, context, within)
 
     def _lay_out(self) -> None:
         layout = QVBoxLayout(self)

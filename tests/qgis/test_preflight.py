@@ -11,9 +11,12 @@ import pytest
 from qgis.core import (
     QgsApplication,
     QgsCoordinateReferenceSystem,
+    QgsFeature,
+    QgsGeometry,
     QgsProject,
     QgsRasterLayer,
     QgsRectangle,
+    QgsVectorLayer,
 )
 from qgis.PyQt.QtCore import QEvent, Qt
 from qgis.PyQt.QtWidgets import QApplication
@@ -442,6 +445,21 @@ def test_what_is_changed_back_is_not_asked_again(
         known.preflight.inspector.check()
     spin_until(lambda: "8 tiles" in headline(known), 20)
     assert [order["stride"] for order in inspecting.orders] == [None, None]
+
+
+@pytest.mark.parametrize("mode", ["layer", "polygons"])
+def test_an_area_as_large_as_the_world_is_the_whole_scene(dock: ClassifyDock, mode: str) -> None:
+    world = QgsVectorLayer("Polygon?crs=EPSG:4326", "world", "memory")
+    everywhere = QgsFeature()
+    everywhere.setGeometry(QgsGeometry.fromRect(QgsRectangle(-180, -90, 180, 90)))
+    world.dataProvider().addFeatures([everywhere])
+    world.updateExtents()
+    QgsProject.instance().addMapLayer(world)
+    dock.area.mode.setCurrentIndex(dock.area.mode.findData(mode))
+    getattr(dock.area, mode).setLayer(world)
+    job = dock.preflight._order()
+    scene = QgsGeometry.fromRect(dock.rasters.layer("s2").extent())
+    assert QgsGeometry.fromWkt(job.extent_wkt or job.aoi_wkt).contains(scene)
 
 
 def test_options_reach_the_run_and_thresholds_are_remembered(
