@@ -15,7 +15,9 @@ def band_map(text: str) -> dict[str, int]:
     bands: dict[str, int] = {}
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         name, _, number = (piece.strip() for piece in part.partition("="))
-        if not name or not number.isdigit() or name.upper() in bands:
+        # Python takes "²" for a digit, and not for a number.
+        is_number = number.isascii() and number.isdigit() and len(number) < 9
+        if not name or not is_number or name.upper() in bands:
             raise JobError(
                 tr(
                     "The band map '{}' is not understood at '{}': write channel=band number, "

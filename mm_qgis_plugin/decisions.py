@@ -63,9 +63,23 @@ def _is_partly_there(problem: MissingChannelsError) -> bool:
 
 def is_selection(problem: MultimodalError) -> bool:
     """Return whether any number of the choices make up the answer."""
-    scalars = all(isinstance(value, (int, float)) for value in choices_of(problem))
     is_open = isinstance(problem, DecisionError) and bool(choices_of(problem))
+    scalars = not any(isinstance(value, (list, tuple)) for value in choices_of(problem))
     return is_open and scalars and decision_of(problem) == MASK_CLASSES
+
+
+def selectable(problem: MultimodalError) -> list[Any]:
+    """Return the choices to tick; empty where they are not the classes of a mask.
+
+    Measured values, such as dB, can be told and cannot be rejected.
+    """
+    values = choices_of(problem) if is_selection(problem) else []
+    return values if all(map(_is_class, values)) else []
+
+
+def _is_class(value: Any) -> bool:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and 0 <= value <= 65_535 and float(value).is_integer()
 
 
 def written(value: Any) -> str:

@@ -7,7 +7,7 @@ from qgis.core import QgsProcessingAlgorithm, QgsProcessingContext
 from ..about import tr
 from ..core.contract.errors import DecisionError, MultimodalError
 from ..core.contract.scene_options import AUTO, SceneOptions, parse_mask_classes
-from ..decisions import choices_of, decision_of, written
+from ..decisions import choices_of, decision_of, is_selection, selectable, written
 from . import parameters as names
 
 _STATIC = (names.S2_OFFSET, names.S1_UNIT)
@@ -60,10 +60,17 @@ def told(problem: MultimodalError) -> str:
     if not isinstance(problem, DecisionError):
         return problem.message
     parameter = decision_of(problem).upper()
-    choices = ", ".join(written(value) for value in choices_of(problem))
     if not parameter:
         return problem.message
-    way = tr("Set the advanced parameter {}.").format(parameter)
+    return f"{problem.message} {_way(problem, parameter)}"
+
+
+def _way(problem: DecisionError, parameter: str) -> str:
+    classes = ", ".join(map(written, selectable(problem)))
+    if classes:
+        way = tr("Set the advanced parameter {} to those that count as cloud, of: {}.")
+        return way.format(parameter, classes)
+    choices = "" if is_selection(problem) else ", ".join(map(written, choices_of(problem)))
     if choices:
-        way = tr("Set the advanced parameter {} to one of: {}.").format(parameter, choices)
-    return f"{problem.message} {way}"
+        return tr("Set the advanced parameter {} to one of: {}.").format(parameter, choices)
+    return tr("Set the advanced parameter {}.").format(parameter)

@@ -31,6 +31,7 @@ from mm_qgis_plugin.core.contract.scene_options import SceneOptions
 from mm_qgis_plugin.gui.dock import ClassifyDock
 from mm_qgis_plugin.gui.picks import Pick
 from mm_qgis_plugin.gui.rasters_dialog import RastersDialog
+from mm_qgis_plugin.processing.options import told
 from mm_qgis_plugin.report import read_report
 from mm_qgis_plugin.report_text import lines
 
@@ -306,6 +307,58 @@ def test_cloud_classes_are_ticked(known: ClassifyDock, spin_until, inspecting) -
     take.click()
     spin_until(lambda: len(inspecting.orders) == 2, 10)
     assert inspecting.orders[-1]["options"]["mask_classes"] == [8, 9]
+
+
+def test_measured_values_are_no_cloud_classes_to_tick(known: ClassifyDock) -> None:
+    panel = known.preflight.panel
+    problem = DecisionError("Cloud?", decision="mask_classes", choices=[-29.11, -28.9, 3.0])
+    panel.show_problem(problem)
+    assert not panel.decision.ticks
+    assert not panel.decision.buttons
+    assert "framed field" in panel.decision.hint.text()
+    assert told(problem) == "Cloud? Set the advanced parameter MASK_CLASSES."
+    problem = DecisionError("Cloud?", decision="mask_classes", choices=[0, 1, 2])
+    assert told(problem).endswith("MASK_CLASSES to those that count as cloud, of: 0, 1, 2.")
+
+
+def test_the_band_of_a_mask_goes_with_the_mask(dock: ClassifyDock) -> None:
+    controls = dock.preflight.controls
+    for let_go in (
+        lambda: controls.mask.setCurrentIndex(0),
+        lambda: controls.forget_scene("s2"),
+        lambda: QgsProject.instance().removeMapLayer(dock.rasters.layer("s2").id()),
+    ):
+        controls.mask.setLayer(dock.rasters.layer("s2"))
+        controls.mask_band.setValue(4)
+        let_go()
+        assert controls.mask_source() is None
+        assert controls.mask_band.isHidden()
+        assert controls.mask_band.value() == 0
+
+
+def test_the_band_of_a_mask_stays_when_other_layers_come(dock: ClassifyDock, s1_path: str) -> None:
+    controls = dock.preflight.controls
+    controls.mask.setLayer(dock.rasters.layer("s2"))
+    controls.mask_band.setValue(4)
+    QgsProject.instance().addMapLayer(QgsRasterLayer(s1_path, "a first one"))
+    assert controls.mask_source().bands == {"CLOUD": 4}
+
+
+@pytest.mark.parametrize("text", ["B02=\N{SUPERSCRIPT TWO}", "B02", "B02=" + 5000 * "9"])
+def test_a_map_that_is_not_understood_is_refused_and_not_in_force(
+    known: ClassifyDock, spin_until, text: str
+) -> None:
+    known.preflight.controls.bands["s2"].setText(text)
+    assert not known.preflight.panel.maps.texts
+    spin_until(lambda: "is not understood at" in headline(known), 10)
+
+
+@pytest.mark.parametrize("text", ["\N{SUPERSCRIPT TWO}", 5000 * "9"])
+def test_classes_that_are_no_numbers_are_refused(
+    known: ClassifyDock, spin_until, text: str
+) -> None:
+    known.preflight.controls.mask_classes.setText(text)
+    spin_until(lambda: "not like 3,8,9,10" in headline(known), 10)
 
 
 def test_plain_refusals_may_have_a_way_on(known: ClassifyDock, spin_until, inspecting) -> None:
