@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 from qgis.core import QgsProcessingAlgorithm, QgsProcessingContext
 
 from ..about import tr
@@ -10,7 +13,8 @@ from ..core.contract.scene_options import AUTO, SceneOptions, parse_mask_classes
 from ..decisions import choices_of, decision_of, is_selection, selectable, written
 from . import parameters as names
 
-_STATIC = (names.S2_OFFSET, names.S1_UNIT)
+_WRITTEN = (names.MASK_CLASSES, names.S2_BANDS, names.S1_BANDS)
+_OR_NOTHING = (names.STRIDE, names.MASK_BAND)
 YES_OR_NO = (names.FILL_MISSING, names.ANY_PIXEL_SIZE, names.OVERWRITE)
 _ANSWERS = {
     **dict.fromkeys(("true", "yes", "1"), True),
@@ -38,16 +42,28 @@ def read_options(
 def as_qgis_takes(values: dict) -> dict:
     """Return the values as QGIS reads them as they are meant.
 
-    It takes no numbers for ``S2_OFFSET=-1000``, and ``no`` for yes.
+    It takes no numbers for ``S2_OFFSET=-1000``, ``no`` for yes, an empty text for the number 0,
+    and of lists and band maps that scripts give as such it sees nothing at all.
     """
-    numbers = {
-        name: str(values[name])
-        for name in _STATIC
-        if isinstance(values.get(name), int) and not isinstance(values[name], bool)
-    }
+    meant: dict = {}
+    if _is_number(values.get(names.S2_OFFSET)):
+        meant[names.S2_OFFSET] = f"{float(values[names.S2_OFFSET]):g}"
+    for name in _WRITTEN:
+        if isinstance(values.get(name), (list, tuple, Mapping)):
+            meant[name] = written(values[name])
+    meant.update({name: None for name in _OR_NOTHING if values.get(name) == ""})
     answers = {name: yes_or_no(values[name]) for name in YES_OR_NO if name in values}
     known = {name: answer for name, answer in answers.items() if answer is not None}
-    return {**values, **numbers, **known}
+    return {**values, **meant, **known}
+
+
+def _is_number(value: object) -> bool:
+    if not isinstance(value, (int, float, str)) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(float(value))
+    except ValueError:
+        return False
 
 
 def yes_or_no(value: object) -> bool | None:

@@ -32,7 +32,8 @@ from .options import YES_OR_NO, read_options
 
 # The job cannot be without an output; which one is known when the rest is.
 _LATER = "later.gpkg"
-# QGIS cuts off what follows the point.
+# QGIS cuts off what follows the point, and makes 0 of what is larger.
+_LARGEST = 2**31 - 1
 _WHOLE = (names.BATCH_SIZE, names.MAX_DAYS, names.MASK_BAND)
 
 
@@ -245,7 +246,7 @@ def _is_valid(name: str, value: object) -> bool:
         return isinstance(value, bool)
     if name in _WHOLE:
         try:
-            return float(value).is_integer()
+            return float(value).is_integer() and float(value) <= _LARGEST
         except (TypeError, ValueError):
             return False
     return True
