@@ -26,8 +26,9 @@ from qgis.PyQt.QtGui import QColor
 from qgis.PyQt.QtWidgets import QCheckBox, QPushButton, QVBoxLayout, QWidget
 
 from ..about import tr
-from ..core.contract.errors import CrsError, JobError
+from ..core.contract.errors import CrsError
 from ..layers import extent_wkt, polygons_wkt
+from .order import NotReadyError
 from .widgets import choice, name_children, narrow, note
 
 SCENE, LAYER, CANVAS, DRAWN, POLYGONS = "scene", "layer", "canvas", "drawn", "polygons"
@@ -110,10 +111,10 @@ class AreaWidget(QWidget):
         if mode == LAYER:
             layer = self.layer.currentLayer()
             if layer is None:
-                raise JobError(tr("Choose the layer whose extent is to be used."))
+                raise NotReadyError(tr("Choose the layer whose extent is to be used."))
             return layer.extent(), layer.crs()
         if self._drawn is None:
-            raise JobError(tr("No rectangle was drawn: press 'Draw on the map' and drag one."))
+            raise NotReadyError(tr("No rectangle was drawn: press 'Draw on the map' and drag one."))
         return self._drawn[0], _known(self._drawn[1])
 
     def _polygons_wkt(
@@ -121,7 +122,7 @@ class AreaWidget(QWidget):
     ) -> str:
         layer = self.polygons.currentLayer()
         if layer is None:
-            raise JobError(tr("Choose the polygon layer."))
+            raise NotReadyError(tr("Choose the polygon layer."))
         request = QgsFeatureRequest().setNoAttributes()
         features = (
             layer.getSelectedFeatures(request)

@@ -439,6 +439,11 @@ def test_what_is_still_to_be_chosen_is_no_error(known: ClassifyDock, spin_until)
     known.rasters.combos["s1"].setLayer(None)
     spin_until(lambda: "Choose the rasters of both sensors" in headline(known), 10)
     assert known.preflight.panel.sign.kind == "info"
+    known.area.mode.setCurrentIndex(known.area.mode.findData("drawn"))
+    known.rasters.combos["s1"].setLayer(QgsProject.instance().mapLayersByName("radar")[0])
+    spin_until(lambda: "No rectangle was drawn" in headline(known), 10)
+    assert known.preflight.panel.sign.kind == "info"
+    known.area.mode.setCurrentIndex(0)
     known.preflight.controls.mask_classes.setText("clouds")
     known.rasters.combos["s1"].setLayer(QgsProject.instance().mapLayersByName("radar")[0])
     spin_until(lambda: "not like 3,8,9,10" in headline(known), 10)
