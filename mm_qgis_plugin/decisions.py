@@ -18,6 +18,9 @@ S2_BANDS = "s2_bands"
 S1_BANDS = "s1_bands"
 FILL_MISSING = "fill_missing"
 ANY_PIXEL_SIZE = "any_pixel_size"
+_KNOWN = {
+    S2_OFFSET, S1_UNIT, MASK_CLASSES, MASK_BAND, S2_BANDS, S1_BANDS, FILL_MISSING, ANY_PIXEL_SIZE,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,12 @@ def choices_of(problem: MultimodalError) -> list[Any]:
 
 
 def answers_to(problem: MultimodalError) -> list[Answer]:
-    """Return the answers that a press of a button can give."""
+    """Return the answers that a press of a button can give.
+
+    What no option of ours holds, such as which of two files to take, is not among them.
+    """
     decision, choices = decision_of(problem), choices_of(problem)
-    if is_selection(problem):
+    if is_selection(problem) or decision not in _KNOWN:
         return []
     if not choices and decision == ANY_PIXEL_SIZE:
         choices = [True]

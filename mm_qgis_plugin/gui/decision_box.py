@@ -82,6 +82,9 @@ class DecisionBox(QFrame):
 
     def _add_button(self, answer: Answer) -> None:
         button = QPushButton(answer.text)
+        # A long band map must not widen the dock.
+        button.setMinimumWidth(1)
+        button.setToolTip(answer.text)
         button.clicked.connect(lambda: self.decided.emit(answer.decision, answer.value))
         self.buttons.append(button)
         self._add(button)

@@ -408,8 +408,19 @@ def test_a_decision_without_choices_or_of_another_version(known: ClassifyDock) -
     assert "framed field" in panel.decision.hint.text()
     assert not panel.decision.hint.isHidden()
     panel.show_problem(DecisionError("New?", decision="of tomorrow", choices=["a"]))
-    panel.decision.buttons[0].click()
+    assert not panel.decision.buttons, "a press would change nothing"
+    panel.show_problem(SourceError("Twice.", decision="bands", choices=["a.tif band 1"]))
+    assert panel.decision.isHidden()
     panel.show_problem(DecisionError("Nothing at all."))
+
+
+def test_a_long_answer_does_not_widen_the_dock(known: ClassifyDock) -> None:
+    panel = known.preflight.panel
+    bands = ",".join(f"B{number:02}={number}" for number in range(1, 13))
+    panel.show_problem(DecisionError("Which?", decision="s2_bands", choices=[bands]))
+    QApplication.processEvents()
+    assert panel.decision.minimumSizeHint().width() < 150
+    assert panel.decision.buttons[0].toolTip() == f"Use {bands}"
 
 
 def test_a_run_that_needs_a_decision_asks_it_in_the_panel(
