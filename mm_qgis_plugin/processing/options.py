@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 from qgis.core import QgsProcessingAlgorithm, QgsProcessingContext
+from qgis.PyQt.QtCore import QVariant
 
 from ..about import tr
 from ..core.contract.errors import DecisionError, MultimodalError
@@ -51,10 +52,15 @@ def as_qgis_takes(values: dict) -> dict:
     for name in _WRITTEN:
         if isinstance(values.get(name), (list, tuple, Mapping)):
             meant[name] = written(values[name])
-    meant.update({name: None for name in _OR_NOTHING if values.get(name) == ""})
+    meant.update({name: None for name in _OR_NOTHING if _is_empty(values.get(name))})
     answers = {name: yes_or_no(values[name]) for name in YES_OR_NO if name in values}
     known = {name: answer for name, answer in answers.items() if answer is not None}
     return {**values, **meant, **known}
+
+
+def _is_empty(value: object) -> bool:
+    # ``qgis_process ... --STRIDE=`` gives a null variant.
+    return value == "" or (isinstance(value, QVariant) and value.isNull())
 
 
 def _is_number(value: object) -> bool:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from qgis.core import QgsProcessingException, QgsProcessingFeedback
+from qgis.core import NULL, QgsProcessingException, QgsProcessingFeedback
 
 OFFSET = {
     "decision": "s2_offset", "choices": [0, -1000],
@@ -134,6 +134,8 @@ def test_lists_and_maps_of_scripts_are_not_lost(parameters: dict, inspecting) ->
     assert order["options"]["mask_classes"] == [3, 8]
     assert order["s1"][0]["bands"] == {"VV": 2, "VH": 1}
     assert order["stride"] is None
+    inspect(parameters, STRIDE=NULL, MASK_BAND=NULL)
+    assert inspecting.orders[-1]["stride"] is None
 
 
 def test_a_band_of_the_mask(parameters: dict, inspecting, s2_path: str) -> None:
