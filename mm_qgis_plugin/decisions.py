@@ -18,6 +18,9 @@ S2_BANDS = "s2_bands"
 S1_BANDS = "s1_bands"
 FILL_MISSING = "fill_missing"
 ANY_PIXEL_SIZE = "any_pixel_size"
+_KNOWN = {
+    S2_OFFSET, S1_UNIT, MASK_CLASSES, MASK_BAND, S2_BANDS, S1_BANDS, FILL_MISSING, ANY_PIXEL_SIZE,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,12 @@ def choices_of(problem: MultimodalError) -> list[Any]:
 
 
 def answers_to(problem: MultimodalError) -> list[Answer]:
-    """Return the answers that a press of a button can give."""
+    """Return the answers that a press of a button can give.
+
+    What no option of ours holds, such as which of two files to take, is not among them.
+    """
     decision, choices = decision_of(problem), choices_of(problem)
-    if is_selection(problem):
+    if is_selection(problem) or decision not in _KNOWN:
         return []
     if not choices and decision == ANY_PIXEL_SIZE:
         choices = [True]
@@ -63,9 +69,23 @@ def _is_partly_there(problem: MissingChannelsError) -> bool:
 
 def is_selection(problem: MultimodalError) -> bool:
     """Return whether any number of the choices make up the answer."""
-    scalars = all(isinstance(value, (int, float)) for value in choices_of(problem))
     is_open = isinstance(problem, DecisionError) and bool(choices_of(problem))
+    scalars = not any(isinstance(value, (list, tuple)) for value in choices_of(problem))
     return is_open and scalars and decision_of(problem) == MASK_CLASSES
+
+
+def selectable(problem: MultimodalError) -> list[Any]:
+    """Return the choices to tick; empty where they are not the classes of a mask.
+
+    Measured values, such as dB, can be told and cannot be rejected.
+    """
+    values = choices_of(problem) if is_selection(problem) else []
+    return values if all(map(_is_class, values)) else []
+
+
+def _is_class(value: Any) -> bool:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and 0 <= value <= 65_535 and float(value).is_integer()
 
 
 def written(value: Any) -> str:

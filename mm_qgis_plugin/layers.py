@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 from qgis.core import (
@@ -18,6 +19,7 @@ from qgis.core import (
     QgsProviderRegistry,
     QgsRasterLayer,
     QgsRectangle,
+    QgsWkbTypes,
 )
 
 from .about import tr
@@ -114,6 +116,24 @@ def _rasters_at(path: str) -> Iterable[str]:
     return [path, *(item.uri() for item in listed if item.providerKey() == "gdal")]
 
 
+def scene_extent(
+    layers: Sequence[QgsRasterLayer],
+    target: QgsCoordinateReferenceSystem,
+    context: QgsCoordinateTransformContext,
+) -> QgsRectangle | None:
+    """Return the box around all these layers in ``target``; None where one cannot be placed."""
+    box = QgsRectangle()
+    for layer in layers:
+        if not layer.crs().isValid() or not target.isValid():
+            return None
+        transform = QgsCoordinateTransform(layer.crs(), target, context)
+        try:
+            box.combineExtentWith(transform.transformBoundingBox(layer.extent()))
+        except QgsCsException:
+            return None
+    return None if box.isEmpty() else box
+
+
 def extent_wkt(
     extent: QgsRectangle,
     crs: QgsCoordinateReferenceSystem,
@@ -128,13 +148,7 @@ def extent_wkt(
     """
     if extent.isEmpty():
         raise JobError(tr("The extent is empty: choose one with an area."))
-    area = QgsGeometry.fromRect(extent)
-    if within is not None and crs != target and crs.isValid() and target.isValid():
-        # A little more than the scene: its edges are curves in the other CRS.
-        room = QgsGeometry.fromRect(within.buffered(0.05 * (within.width() + within.height())))
-        area = area.intersection(_placed(room, target, crs, context))
-        if area.isEmpty():
-            raise JobError(tr("The extent does not meet the scene: choose one inside it."))
+    area = _cut(QgsGeometry.fromRect(extent), crs, target, context, within)
     return _placed(area, crs, target, context).asWkt(17)
 
 
@@ -143,15 +157,71 @@ def polygons_wkt(
     crs: QgsCoordinateReferenceSystem,
     target: QgsCoordinateReferenceSystem,
     context: QgsCoordinateTransformContext,
+    within: QgsRectangle | None = None,
 ) -> str:
-    """Return all polygons as one in ``target``; raises JobError where there is none."""
-    parts = [feature.geometry().makeValid() for feature in features if feature.hasGeometry()]
-    union = QgsGeometry.unaryUnion([part for part in parts if not part.isEmpty()])
+    """Return all polygons as one in ``target``, cut as in :func:`extent_wkt`.
+
+    Raises JobError where there is none.
+    """
+    shapes = (feature.geometry() for feature in features if feature.hasGeometry())
+    union = _LAST_UNION.of([bytes(shape.asWkb()) for shape in shapes])
     if union.isEmpty() or union.area() <= 0:
         raise JobError(
             tr("The polygon layer has no polygon to use: check the layer and its selection.")
         )
-    return _placed(union, crs, target, context).asWkt(17)
+    return _placed(_cut(union, crs, target, context, within), crs, target, context).asWkt(17)
+
+
+class _LastUnion:
+    """Keeps one union: the dock wants the same again and again, and thousands take seconds."""
+
+    def __init__(self) -> None:
+        self._key = b""
+        self._union = QgsGeometry()
+
+    def of(self, shapes: Sequence[bytes]) -> QgsGeometry:
+        """Return the union of shapes in WKB, mended where they are invalid."""
+        digest = sha256()
+        for shape in shapes:
+            digest.update(shape)
+        if digest.digest() != self._key:
+            parts = [_from_wkb(shape).makeValid() for shape in shapes]
+            self._union = QgsGeometry.unaryUnion([part for part in parts if not part.isEmpty()])
+            self._key = digest.digest()
+        return QgsGeometry(self._union)
+
+
+_LAST_UNION = _LastUnion()
+
+
+def _from_wkb(shape: bytes) -> QgsGeometry:
+    geometry = QgsGeometry()
+    geometry.fromWkb(shape)
+    return geometry
+
+
+def _cut(
+    area: QgsGeometry,
+    crs: QgsCoordinateReferenceSystem,
+    target: QgsCoordinateReferenceSystem,
+    context: QgsCoordinateTransformContext,
+    within: QgsRectangle | None,
+) -> QgsGeometry:
+    """Return what of an area lies at the scene; all of it where that cannot be told."""
+    if within is None or crs == target or not crs.isValid() or not target.isValid():
+        return area
+    # A little more than the scene: its edges are curves in the other CRS.
+    room = QgsGeometry.fromRect(within.buffered(0.05 * (within.width() + within.height())))
+    placed = _placed(room, target, crs, context)
+    middle = _placed(QgsGeometry.fromPointXY(within.center()), target, crs, context)
+    if not placed.intersects(middle):
+        return area  # Turned inside out, at a pole or the antimeridian.
+    cut = area.intersection(placed)
+    # Where they only touch, there are lines and points too.
+    cut.convertGeometryCollectionToSubclass(QgsWkbTypes.GeometryType.PolygonGeometry)
+    if cut.area() <= 0:
+        raise JobError(tr("The area does not meet the scene: choose one inside it."))
+    return cut
 
 
 def _placed(

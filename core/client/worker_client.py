@@ -35,6 +35,17 @@ START_SECONDS = 120.0
 # A cancel ends within 2 s, the killing of a worker that does not listen included.
 CANCEL_SECONDS = 1.2
 _POLL_SECONDS = 0.05
+_WAITS: dict[type, str] = {
+    Classify: "Waiting for another run to end",
+    Inspect: "Waiting until the rasters were looked at",
+}
+"""What a job waits for, by what the worker is busy with."""
+_KILLED: dict[type, str] = {
+    Classify: "Cancelled; the worker had to be stopped. Tiles that were finished are kept; the "
+    "same run again goes on from there.",
+    Inspect: "Cancelled while the worker looked at the rasters; it had to be stopped.",
+}
+"""What is left after a cancel that the worker did not obey: only a run has tiles."""
 
 OnMessage = Callable[[Message], None]
 IsCancelled = Callable[[], bool]
@@ -60,6 +71,7 @@ class WorkerClient:
         self._environment = child_environment(os.environ) if environment is None else environment
         self._start_seconds = start_seconds
         self._busy = threading.Lock()
+        self._busy_with: type = Classify
         self._process: WorkerProcess | None = None
 
     def __enter__(self) -> WorkerClient:
@@ -116,6 +128,7 @@ class WorkerClient:
         self, order: Classify | Inspect, on_message: OnMessage, is_cancelled: IsCancelled
     ) -> Finished | Inspected:
         self._wait_for_turn(on_message, is_cancelled)
+        self._busy_with = type(order)
         try:
             return self._run(order, on_message, is_cancelled)
         except BaseException:
@@ -128,10 +141,10 @@ class WorkerClient:
     def _wait_for_turn(self, on_message: OnMessage, is_cancelled: IsCancelled) -> None:
         if self._busy.acquire(timeout=_POLL_SECONDS):
             return
-        on_message(Phase("wait", "Waiting for another run to end"))
+        on_message(Phase("wait", _WAITS[self._busy_with]))
         while not self._busy.acquire(timeout=_POLL_SECONDS):
             if is_cancelled():
-                raise CancelledError("Cancelled while another run was going on.")
+                raise CancelledError("Cancelled while waiting for the worker.")
 
     def _run(
         self, order: Classify | Inspect, on_message: OnMessage, is_cancelled: IsCancelled
@@ -146,7 +159,7 @@ class WorkerClient:
                 process.send(Cancel(), number)
                 deadline = time.monotonic() + CANCEL_SECONDS
             elif deadline is not None and time.monotonic() > deadline:
-                raise _cancelled()
+                raise CancelledError(_KILLED[type(order)])
             message = process.receive(_POLL_SECONDS, number)
             if isinstance(message, (Finished, Inspected, Failed)):
                 process.is_idle = True
@@ -189,11 +202,4 @@ def _check_hello(message: Message, process: WorkerProcess) -> None:
     raise ProtocolError(
         f"The worker speaks {spoken} of the protocol, this plugin version {PROTOCOL_VERSION}: "
         f"restart QGIS after an upgrade.{process.quoted()}"
-    )
-
-
-def _cancelled() -> CancelledError:
-    return CancelledError(
-        "Cancelled; the worker had to be stopped. Tiles that were finished are kept; the same run "
-        "again goes on from there."
     )

@@ -77,7 +77,7 @@ def options_from_dict(payload: Any) -> SceneOptions:
 def parse_mask_classes(text: str) -> tuple[int, ...]:
     """Read ``3,8,9,10``; JobError where it is no list of whole numbers."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not all(part.isdigit() for part in parts):
+    if not all(part.isascii() and part.isdigit() and len(part) < 9 for part in parts):
         raise JobError(f"The mask classes '{text}' are not like 3,8,9,10.")
     return tuple(int(part) for part in parts)
 

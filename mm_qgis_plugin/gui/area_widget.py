@@ -26,8 +26,9 @@ from qgis.PyQt.QtGui import QColor
 from qgis.PyQt.QtWidgets import QCheckBox, QPushButton, QVBoxLayout, QWidget
 
 from ..about import tr
-from ..core.contract.errors import CrsError, JobError
+from ..core.contract.errors import CrsError
 from ..layers import extent_wkt, polygons_wkt
+from .order import NotReadyError
 from .widgets import choice, name_children, narrow, note
 
 SCENE, LAYER, CANVAS, DRAWN, POLYGONS = "scene", "layer", "canvas", "drawn", "polygons"
@@ -77,15 +78,20 @@ class AreaWidget(QWidget):
         """Return whether there is no area to place on the scene."""
         return self.mode.currentData() == SCENE
 
-    def wkt(self, target: QgsCoordinateReferenceSystem) -> tuple[str | None, str | None]:
-        """Return (extent, polygons), each WKT in ``target`` or None; MultimodalError explains."""
+    def wkt(
+        self, target: QgsCoordinateReferenceSystem, within: QgsRectangle | None = None
+    ) -> tuple[str | None, str | None]:
+        """Return (extent, polygons), each WKT in ``target`` or None; MultimodalError explains.
+
+        ``within`` is the extent of the scene in ``target``, where it is known.
+        """
         mode = self.mode.currentData()
         if mode == SCENE:
             return None, None
         if mode == POLYGONS:
-            return None, self._polygons_wkt(target)
+            return None, self._polygons_wkt(target, within)
         context = QgsProject.instance().transformContext()
-        return extent_wkt(*self._extent(mode), target, context), None
+        return extent_wkt(*self._extent(mode), target, context, within), None
 
     def shut_down(self) -> None:
         """Take the map tool and the drawn rectangle off the canvas."""
@@ -105,16 +111,18 @@ class AreaWidget(QWidget):
         if mode == LAYER:
             layer = self.layer.currentLayer()
             if layer is None:
-                raise JobError(tr("Choose the layer whose extent is to be used."))
+                raise NotReadyError(tr("Choose the layer whose extent is to be used."))
             return layer.extent(), layer.crs()
         if self._drawn is None:
-            raise JobError(tr("No rectangle was drawn: press 'Draw on the map' and drag one."))
+            raise NotReadyError(tr("No rectangle was drawn: press 'Draw on the map' and drag one."))
         return self._drawn[0], _known(self._drawn[1])
 
-    def _polygons_wkt(self, target: QgsCoordinateReferenceSystem) -> str:
+    def _polygons_wkt(
+        self, target: QgsCoordinateReferenceSystem, within: QgsRectangle | None
+    ) -> str:
         layer = self.polygons.currentLayer()
         if layer is None:
-            raise JobError(tr("Choose the polygon layer."))
+            raise NotReadyError(tr("Choose the polygon layer."))
         request = QgsFeatureRequest().setNoAttributes()
         features = (
             layer.getSelectedFeatures(request)
@@ -122,7 +130,7 @@ class AreaWidget(QWidget):
             else layer.getFeatures(request)
         )
         context = QgsProject.instance().transformContext()
-        return polygons_wkt(features, layer.crs(), target, context)
+        return polygons_wkt(features, layer.crs(), target, context, within)
 
     def _lay_out(self) -> None:
         layout = QVBoxLayout(self)

@@ -7,6 +7,8 @@ from qgis.PyQt.QtCore import QObject, pyqtSignal
 
 from .. import band_memory
 from ..about import tr
+from ..bands import band_map
+from ..core.contract.errors import JobError
 from .preflight_panel import PreflightPanel
 from .rasters_widget import SENSORS, RasterPair
 
@@ -78,10 +80,17 @@ class BandRecall(QObject):
         self._panel.show_maps([self._warning(sensor, text) for sensor, text in texts.items()])
 
     def _warning(self, sensor: str, text: str) -> str:
-        """Return that a map wins over the names of bands; empty where there is none."""
-        if not text:
-            return ""
+        """Return that a map wins over the names of bands; empty where none is understood."""
+        if not _is_map(text):
+            return ""  # Nothing is in force; what is wrong with it is told elsewhere.
         told = tr("The band map of {} is in force: {}.").format(SENSORS[sensor], text)
         if text == self._filled[sensor]:
             told += " " + tr("It was used before with rasters of this kind.")
         return told
+
+
+def _is_map(text: str) -> bool:
+    try:
+        return bool(band_map(text))
+    except JobError:
+        return False

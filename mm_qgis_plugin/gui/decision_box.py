@@ -17,7 +17,7 @@ from qgis.PyQt.QtWidgets import (
 
 from ..about import tr
 from ..core.contract.errors import DecisionError, MultimodalError
-from ..decisions import Answer, answers_to, choices_of, decision_of, is_selection, written
+from ..decisions import Answer, answers_to, decision_of, selectable, written
 from .framed import MARK_COLOR
 from .widgets import SLIM, breakable, first_sentence, note
 
@@ -54,8 +54,8 @@ class DecisionBox(QFrame):
         question = first_sentence(problem.message)[0] if is_question else ""
         self.question.setText(breakable(question))
         self.question.setVisible(is_question)
-        if is_selection(problem):
-            self._add_ticks(decision_of(problem), choices_of(problem))
+        if selectable(problem):
+            self._add_ticks(decision_of(problem), selectable(problem))
         for answer in answers:
             self._add_button(answer)
         self._hint(is_question, bool(self.buttons), marked)
@@ -82,6 +82,9 @@ class DecisionBox(QFrame):
 
     def _add_button(self, answer: Answer) -> None:
         button = QPushButton(answer.text)
+        # A long band map must not widen the dock.
+        button.setMinimumWidth(1)
+        button.setToolTip(answer.text)
         button.clicked.connect(lambda: self.decided.emit(answer.decision, answer.value))
         self.buttons.append(button)
         self._add(button)

@@ -45,6 +45,11 @@ class Inspector(QObject):
         self._soon = _timer(self, DEBOUNCE_MILLISECONDS, self.check)
         self._patience = _timer(self, _PATIENCE_MILLISECONDS, self._lose_patience)
 
+    @property
+    def is_asking(self) -> bool:
+        """Whether an answer is on its way, or what it was about was changed meanwhile."""
+        return self._task is not None
+
     def schedule(self) -> None:
         """Ask soon: something was changed, and more may follow."""
         if not self._is_paused and self._is_wanted():
@@ -69,6 +74,10 @@ class Inspector(QObject):
             self._ask(job)
         elif self._task.job != job:
             self._let_go()
+        elif not self._task.isCanceled():
+            # Changed, and changed back: the answer on its way is wanted again.
+            self._task_is_stale = False
+            self._patience.stop()
 
     def pause(self) -> None:
         """Ask nothing: the worker is needed for a run."""

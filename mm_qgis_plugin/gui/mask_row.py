@@ -28,8 +28,10 @@ class MaskRow(QWidget):
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self.combo, 1)
         row.addWidget(self.band)
-        self.combo.layerChanged.connect(self._on_layer)
-        self._on_layer(self.combo.currentLayer())
+        self._layer_id = ""
+        # layerChanged tells nothing where the box is set by its index, or loses its layer.
+        self.combo.currentIndexChanged.connect(lambda _: self._on_index())
+        self._show_bands(None)
 
     def source(self) -> RasterSource | None:
         """Return the mask as the worker opens it; None where none was chosen."""
@@ -43,7 +45,14 @@ class MaskRow(QWidget):
         self.combo.setCurrentIndex(0)  # setLayer(None) would leave it without a word
         self.band.setValue(0)
 
-    def _on_layer(self, layer: QgsMapLayer | None) -> None:
+    def _on_index(self) -> None:
+        layer = self.combo.currentLayer()
+        layer_id = "" if layer is None else layer.id()
+        if layer_id != self._layer_id:  # Else it only stands in another row.
+            self._layer_id = layer_id
+            self._show_bands(layer)
+
+    def _show_bands(self, layer: QgsMapLayer | None) -> None:
         """Another raster has other bands."""
         count = 0 if layer is None else layer.bandCount()
         self.band.setValue(0)

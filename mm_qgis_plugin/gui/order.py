@@ -29,7 +29,7 @@ def scene_job(dock: ClassifyDock) -> ClassifyJob:
     s1 = rasters.sources("s1", controls.band_map("s1"))
     extent, polygons = None, None
     if not dock.area.is_whole_scene():
-        extent, polygons = dock.area.wkt(rasters.crs("s2"))
+        extent, polygons = dock.area.wkt(rasters.crs("s2"), rasters.extent("s2"))
     return ClassifyJob(
         s2=s2,
         s1=s1,

@@ -8,7 +8,7 @@ from qgis.core import QgsCoordinateReferenceSystem, QgsGeometry, QgsProject
 from qgis.gui import QgsMapCanvas
 from qgis.PyQt.QtCore import QObject
 
-from ..core.contract.errors import DecisionError, MultimodalError
+from ..core.contract.errors import CancelledError, DecisionError, MultimodalError
 from ..core.contract.job import ClassifyJob
 from ..report import SceneReport
 from .band_orders import usual_orders
@@ -64,6 +64,8 @@ class Preflight(QObject):
         self.panel.set_busy(busy)
         if busy:
             self.hide_grid()
+            if self.inspector.is_asking:
+                self.panel.show_put_off()
             self.inspector.pause()
         else:
             self.inspector.resume()
@@ -89,6 +91,8 @@ class Preflight(QObject):
             self.panel.show_report(report)
         elif isinstance(problem, NotReadyError):
             self.panel.show_unready(problem.message)
+        elif isinstance(problem, CancelledError):
+            self.panel.show_stopped()
         elif problem is not None:
             counts = {sensor: self._rasters.band_counts(sensor) for sensor in SENSORS}
             self.panel.show_problem(problem, usual_orders(problem, counts))

@@ -72,6 +72,14 @@ class PreflightPanel(QgsCollapsibleGroupBox):
         for part in (self.decision, self.warnings, self.facts, self.bands, self.show_grid):
             part.setEnabled(False)
 
+    def show_put_off(self) -> None:
+        """Say that the answer on its way is not waited for: a run needs the worker."""
+        self._say(INFO, tr("Not looked at yet: a run goes on."))
+
+    def show_stopped(self) -> None:
+        """Say that somebody stopped the question, which is no fault of the rasters."""
+        self.show_unready(tr("The look at the rasters was stopped. Press Check to look again."))
+
     def show_report(self, report: SceneReport) -> None:
         """Show what was understood."""
         self._forget()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from qgis.core import QgsCoordinateReferenceSystem, QgsProject, QgsRasterLayer
+from qgis.core import QgsCoordinateReferenceSystem, QgsProject, QgsRasterLayer, QgsRectangle
 
 from ..about import tr
 from ..core.contract.errors import SourceError
 from ..core.contract.job import RasterSource
-from ..layers import guess_sensor
+from ..layers import guess_sensor, scene_extent
 from .picks import Pick, pattern_of, picks_title
 from .sensor_rasters import SensorRasters
 
@@ -76,6 +76,14 @@ class RasterPair:
     def crs(self, sensor: str) -> QgsCoordinateReferenceSystem:
         """Return the CRS of the first raster, in which areas are told to the worker."""
         return self.picks(sensor)[0].crs()
+
+    def extent(self, sensor: str) -> QgsRectangle | None:
+        """Return the box around the rasters in that CRS; None where paths are among them."""
+        layers = [pick.layer() for pick in self.picks(sensor)]
+        known = [layer for layer in layers if layer is not None]
+        if len(known) < len(layers):
+            return None
+        return scene_extent(known, self.crs(sensor), QgsProject.instance().transformContext())
 
     def pattern(self, sensor: str) -> str:
         """Return which kind of rasters is chosen; empty where none is."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 from qgis.core import QgsProcessingAlgorithm, QgsProcessingContext
+from qgis.PyQt.QtCore import QVariant
 
 from ..about import tr
 from ..core.contract.errors import DecisionError, MultimodalError
 from ..core.contract.scene_options import AUTO, SceneOptions, parse_mask_classes
-from ..decisions import choices_of, decision_of, written
+from ..decisions import choices_of, decision_of, is_selection, selectable, written
 from . import parameters as names
 
-_STATIC = (names.S2_OFFSET, names.S1_UNIT)
+_WRITTEN = (names.MASK_CLASSES, names.S2_BANDS, names.S1_BANDS)
+_OR_NOTHING = (names.STRIDE, names.MASK_BAND)
 YES_OR_NO = (names.FILL_MISSING, names.ANY_PIXEL_SIZE, names.OVERWRITE)
 _ANSWERS = {
     **dict.fromkeys(("true", "yes", "1"), True),
@@ -38,16 +43,33 @@ def read_options(
 def as_qgis_takes(values: dict) -> dict:
     """Return the values as QGIS reads them as they are meant.
 
-    It takes no numbers for ``S2_OFFSET=-1000``, and ``no`` for yes.
+    It takes no numbers for ``S2_OFFSET=-1000``, ``no`` for yes, an empty text for the number 0,
+    and of lists and band maps that scripts give as such it sees nothing at all.
     """
-    numbers = {
-        name: str(values[name])
-        for name in _STATIC
-        if isinstance(values.get(name), int) and not isinstance(values[name], bool)
-    }
+    meant: dict = {}
+    if _is_number(values.get(names.S2_OFFSET)):
+        meant[names.S2_OFFSET] = f"{float(values[names.S2_OFFSET]):g}"
+    for name in _WRITTEN:
+        if isinstance(values.get(name), (list, tuple, Mapping)):
+            meant[name] = written(values[name])
+    meant.update({name: None for name in _OR_NOTHING if _is_empty(values.get(name))})
     answers = {name: yes_or_no(values[name]) for name in YES_OR_NO if name in values}
     known = {name: answer for name, answer in answers.items() if answer is not None}
-    return {**values, **numbers, **known}
+    return {**values, **meant, **known}
+
+
+def _is_empty(value: object) -> bool:
+    # ``qgis_process ... --STRIDE=`` gives a null variant.
+    return value == "" or (isinstance(value, QVariant) and value.isNull())
+
+
+def _is_number(value: object) -> bool:
+    if not isinstance(value, (int, float, str)) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(float(value))
+    except ValueError:
+        return False
 
 
 def yes_or_no(value: object) -> bool | None:
@@ -60,10 +82,17 @@ def told(problem: MultimodalError) -> str:
     if not isinstance(problem, DecisionError):
         return problem.message
     parameter = decision_of(problem).upper()
-    choices = ", ".join(written(value) for value in choices_of(problem))
     if not parameter:
         return problem.message
-    way = tr("Set the advanced parameter {}.").format(parameter)
+    return f"{problem.message} {_way(problem, parameter)}"
+
+
+def _way(problem: DecisionError, parameter: str) -> str:
+    classes = ", ".join(map(written, selectable(problem)))
+    if classes:
+        way = tr("Set the advanced parameter {} to those that count as cloud, of: {}.")
+        return way.format(parameter, classes)
+    choices = "" if is_selection(problem) else ", ".join(map(written, choices_of(problem)))
     if choices:
-        way = tr("Set the advanced parameter {} to one of: {}.").format(parameter, choices)
-    return f"{problem.message} {way}"
+        return tr("Set the advanced parameter {} to one of: {}.").format(parameter, choices)
+    return tr("Set the advanced parameter {}.").format(parameter)

@@ -16,6 +16,7 @@ from qgis.core import (
     QgsProcessingFeatureSource,
     QgsProperty,
     QgsProviderRegistry,
+    QgsRectangle,
 )
 
 from .. import journals
@@ -25,14 +26,15 @@ from ..core.contract.channels import CLOUD_MASK
 from ..core.contract.errors import JobError, SourceError
 from ..core.contract.job import PRECISIONS, ClassifyJob, RasterSource
 from ..core.contract.scene_options import S1_UNITS
-from ..layers import crs_of_path, extent_wkt, path_source, polygons_wkt, raster_source
+from ..layers import crs_of_path, extent_wkt, path_source, polygons_wkt, raster_source, scene_extent
 from . import parameters as names
 from .destination import Place, check_sink, sink_place
 from .options import YES_OR_NO, read_options
 
 # The job cannot be without an output; which one is known when the rest is.
 _LATER = "later.gpkg"
-# QGIS cuts off what follows the point.
+# QGIS cuts off what follows the point, and makes 0 of what is larger.
+_LARGEST = 2**31 - 1
 _WHOLE = (names.BATCH_SIZE, names.MAX_DAYS, names.MASK_BAND)
 
 
@@ -185,14 +187,19 @@ class JobReader:
         if not self._values.get(names.EXTENT):
             return None
         algorithm, values, context = self._algorithm, self._values, self._context
-        layers = self._layers(names.S2)
         return extent_wkt(
             algorithm.parameterAsExtent(values, names.EXTENT, context),
             algorithm.parameterAsExtentCrs(values, names.EXTENT, context),
             self._target_crs(job),
             context.transformContext(),
-            within=layers[0].extent() if len(layers) == 1 and len(job.s2) == 1 else None,
+            within=self._scene_extent(job),
         )
+
+    def _scene_extent(self, job: ClassifyJob) -> QgsRectangle | None:
+        layers = self._layers(names.S2)
+        if len(layers) < len(job.s2):
+            return None  # Of a path it is not known before the worker has opened it.
+        return scene_extent(layers, self._target_crs(job), self._context.transformContext())
 
     def _aoi(self, job: ClassifyJob) -> str | None:
         if not self._values.get(names.AOI):
@@ -212,6 +219,7 @@ class JobReader:
             source.sourceCrs(),
             self._target_crs(job),
             self._context.transformContext(),
+            within=self._scene_extent(job),
         )
 
     def _given_journal(self) -> str:
@@ -239,7 +247,7 @@ def _is_valid(name: str, value: object) -> bool:
         return isinstance(value, bool)
     if name in _WHOLE:
         try:
-            return float(value).is_integer()
+            return float(value).is_integer() and float(value) <= _LARGEST
         except (TypeError, ValueError):
             return False
     return True

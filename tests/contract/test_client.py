@@ -132,6 +132,32 @@ def test_cancel_that_is_ignored_kills_the_worker_within_two_seconds() -> None:
         assert not worker.is_running
 
 
+def test_a_cancelled_inspection_is_not_told_of_tiles() -> None:
+    with client("ignore_cancel") as worker:
+        cancel_at = time.monotonic() + 0.3
+        with pytest.raises(CancelledError, match="looked at the rasters") as caught:
+            worker.inspect(JOB, lambda: time.monotonic() > cancel_at)
+    assert "kept" not in caught.value.message
+
+
+def look(worker: WorkerClient, ends_at: float) -> None:
+    with pytest.raises(CancelledError):
+        worker.inspect(JOB, lambda: time.monotonic() > ends_at)
+
+
+def test_a_run_that_waits_says_what_for() -> None:
+    with client("ignore_cancel") as worker:
+        ends_at = time.monotonic() + 1.0
+        looks = threading.Thread(target=look, args=(worker, ends_at))
+        looks.start()
+        time.sleep(0.2)
+        told: list = []
+        with pytest.raises(CancelledError, match="waiting for the worker"):
+            worker.run(JOB, told.append, lambda: bool(told))
+        looks.join(10)
+    assert [message.text for message in told] == ["Waiting until the rasters were looked at"]
+
+
 def test_cancel_while_the_worker_starts() -> None:
     started = time.monotonic()
     with client("silent") as worker, pytest.raises(CancelledError):

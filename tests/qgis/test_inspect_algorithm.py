@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from qgis.core import QgsProcessingException, QgsProcessingFeedback
+from qgis.core import NULL, QgsProcessingException, QgsProcessingFeedback
 
 OFFSET = {
     "decision": "s2_offset", "choices": [0, -1000],
@@ -120,6 +120,24 @@ def test_yes_and_no_mean_what_they_say(
     assert options["max_days"] == 2
 
 
+@pytest.mark.parametrize("offset", [-1000, -1000.0, "-1000", "-1000.0"])
+def test_an_offset_may_be_any_number(parameters: dict, inspecting, offset: object) -> None:
+    inspect(parameters, S2_OFFSET=offset)
+    assert inspecting.orders[-1]["options"]["s2_offset"] == -1000.0
+
+
+def test_lists_and_maps_of_scripts_are_not_lost(parameters: dict, inspecting) -> None:
+    inspect(
+        parameters, MASK_CLASSES=[3, 8], S1_BANDS={"VV": 2, "VH": 1}, STRIDE="", MASK_BAND=""
+    )  # fmt: skip
+    (order,) = inspecting.orders
+    assert order["options"]["mask_classes"] == [3, 8]
+    assert order["s1"][0]["bands"] == {"VV": 2, "VH": 1}
+    assert order["stride"] is None
+    inspect(parameters, STRIDE=NULL, MASK_BAND=NULL)
+    assert inspecting.orders[-1]["stride"] is None
+
+
 def test_a_band_of_the_mask(parameters: dict, inspecting, s2_path: str) -> None:
     inspect(parameters, MASK=s2_path, MASK_BAND=3)
     assert inspecting.orders[-1]["mask"]["bands"] == {"CLOUD": 3}
@@ -207,6 +225,10 @@ def test_an_open_decision_names_its_parameter(
         ({"ANY_PIXEL_SIZE": 17}, "ANY_PIXEL_SIZE.*'17' is not valid. Give true or false"),
         ({"MAX_DAYS": 2.5}, "MAX_DAYS.*'2.5' is not valid. Give a whole number of days"),
         ({"MAX_DAYS": "2.5"}, "MAX_DAYS.*a whole number of days"),
+        ({"MAX_DAYS": 10**12}, "MAX_DAYS.*a whole number of days"),
+        ({"BATCH_SIZE": 10**12}, "BATCH_SIZE.*a whole number of tiles"),
+        ({"S2_OFFSET": True}, "S2_OFFSET"),
+        ({"S1_UNIT": 1}, "S1_UNIT.*one of auto, db"),
         ({"BATCH_SIZE": 1.5}, "BATCH_SIZE.*a whole number of tiles"),
         ({"MASK_BAND": 2}, "MASK_BAND.*choose a cloud mask too"),
         ({"MAX_CLOUD": 3}, "MAX_CLOUD.*from 0 to 1"),

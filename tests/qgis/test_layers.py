@@ -16,6 +16,7 @@ from qgis.core import (
     QgsVectorLayer,
 )
 
+from mm_qgis_plugin import layers
 from mm_qgis_plugin.core.contract.errors import CrsError, JobError, SourceError
 from mm_qgis_plugin.layers import (
     crs_of_path,
@@ -24,6 +25,7 @@ from mm_qgis_plugin.layers import (
     path_source,
     polygons_wkt,
     raster_source,
+    scene_extent,
 )
 
 pytestmark = pytest.mark.usefixtures("qgis_app")
@@ -135,6 +137,77 @@ def test_invalid_polygon_is_repaired(utm: QgsCoordinateReferenceSystem) -> None:
     bow_tie = feature("Polygon((0 0, 10 10, 10 0, 0 10, 0 0))")
     wkt = polygons_wkt([bow_tie], utm, utm, QgsCoordinateTransformContext())
     assert QgsGeometry.fromWkt(wkt).area() == pytest.approx(50)
+
+
+WORLD = QgsRectangle(-180, -90, 180, 90)
+
+
+@pytest.mark.parametrize("kind", ["extent", "polygons"])
+@pytest.mark.parametrize(
+    ("code", "world"),
+    [("EPSG:4326", WORLD), ("EPSG:3857", QgsRectangle(-2e7, -2e7, 2e7, 2e7))],
+)
+def test_the_whole_world_holds_the_whole_scene(
+    utm: QgsCoordinateReferenceSystem, kind: str, code: str, world: QgsRectangle
+) -> None:
+    crs, context = QgsCoordinateReferenceSystem(code), QgsCoordinateTransformContext()
+    if kind == "extent":
+        wkt = extent_wkt(world, crs, utm, context, SCENE_EXTENT)
+    else:
+        wkt = polygons_wkt([feature(world.asWktPolygon())], crs, utm, context, SCENE_EXTENT)
+    placed = QgsGeometry.fromWkt(wkt)
+    assert placed.contains(QgsGeometry.fromRect(SCENE_EXTENT))
+    assert placed.boundingBox().width() < 2 * SCENE_EXTENT.height()
+
+
+def test_an_area_at_the_antimeridian_is_left_whole(degrees: QgsCoordinateReferenceSystem) -> None:
+    fiji = QgsCoordinateReferenceSystem("EPSG:32701")
+    scene = QgsRectangle(150_000, 8_000_000, 250_000, 8_100_000)
+    west = feature("Polygon((179.5 -17.9, 179.9 -17.9, 179.9 -17.5, 179.5 -17.5, 179.5 -17.9))")
+    context = QgsCoordinateTransformContext()
+    wkt = polygons_wkt([west], degrees, fiji, context, scene)
+    assert QgsGeometry.fromWkt(wkt).area() > 1e9
+
+
+def test_an_area_beside_the_scene_is_refused(
+    utm: QgsCoordinateReferenceSystem, degrees: QgsCoordinateReferenceSystem
+) -> None:
+    context = QgsCoordinateTransformContext()
+    far = feature("Polygon((1 1, 2 1, 2 2, 1 2, 1 1))")
+    with pytest.raises(JobError, match="does not meet the scene"):
+        polygons_wkt([far], degrees, utm, context, SCENE_EXTENT)
+
+
+def test_the_extent_of_several_layers(s2_path: str, degrees: QgsCoordinateReferenceSystem) -> None:
+    context = QgsCoordinateTransformContext()
+    first, second = QgsRasterLayer(s2_path, "a"), QgsRasterLayer(s2_path, "b")
+    assert scene_extent([first, second], first.crs(), context) == SCENE_EXTENT
+    box = scene_extent([first], degrees, context)
+    assert box is not None
+    assert 12 < box.xMinimum() < box.xMaximum() < 14
+    second.setCrs(QgsCoordinateReferenceSystem())
+    assert scene_extent([first, second], first.crs(), context) is None
+
+
+def test_the_same_polygons_are_united_once(
+    utm: QgsCoordinateReferenceSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    united: list[int] = []
+    whole = QgsGeometry.unaryUnion
+
+    class Counted(QgsGeometry):
+        @staticmethod
+        def unaryUnion(parts: list) -> QgsGeometry:
+            united.append(len(parts))
+            return whole(parts)
+
+    monkeypatch.setattr(layers, "QgsGeometry", Counted)
+    context = QgsCoordinateTransformContext()
+    one = feature("Polygon((7 7, 8 7, 8 8, 7 8, 7 7))")
+    other = feature("Polygon((7 7, 9 7, 9 8, 7 8, 7 7))")
+    for chosen in ([one], [one], [one, other], [one]):
+        polygons_wkt(chosen, utm, utm, context)
+    assert united == [1, 2, 1]
 
 
 @pytest.mark.parametrize("features", [[], [feature("Point(1 1)")], [QgsFeature()]])

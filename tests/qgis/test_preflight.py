@@ -8,7 +8,16 @@ from copy import deepcopy
 from pathlib import Path
 
 import pytest
-from qgis.core import QgsCoordinateReferenceSystem, QgsProject, QgsRasterLayer, QgsRectangle
+from qgis.core import (
+    QgsApplication,
+    QgsCoordinateReferenceSystem,
+    QgsFeature,
+    QgsGeometry,
+    QgsProject,
+    QgsRasterLayer,
+    QgsRectangle,
+    QgsVectorLayer,
+)
 from qgis.PyQt.QtCore import QEvent, Qt
 from qgis.PyQt.QtWidgets import QApplication
 
@@ -22,6 +31,7 @@ from mm_qgis_plugin.core.contract.scene_options import SceneOptions
 from mm_qgis_plugin.gui.dock import ClassifyDock
 from mm_qgis_plugin.gui.picks import Pick
 from mm_qgis_plugin.gui.rasters_dialog import RastersDialog
+from mm_qgis_plugin.processing.options import told
 from mm_qgis_plugin.report import read_report
 from mm_qgis_plugin.report_text import lines
 
@@ -299,6 +309,58 @@ def test_cloud_classes_are_ticked(known: ClassifyDock, spin_until, inspecting) -
     assert inspecting.orders[-1]["options"]["mask_classes"] == [8, 9]
 
 
+def test_measured_values_are_no_cloud_classes_to_tick(known: ClassifyDock) -> None:
+    panel = known.preflight.panel
+    problem = DecisionError("Cloud?", decision="mask_classes", choices=[-29.11, -28.9, 3.0])
+    panel.show_problem(problem)
+    assert not panel.decision.ticks
+    assert not panel.decision.buttons
+    assert "framed field" in panel.decision.hint.text()
+    assert told(problem) == "Cloud? Set the advanced parameter MASK_CLASSES."
+    problem = DecisionError("Cloud?", decision="mask_classes", choices=[0, 1, 2])
+    assert told(problem).endswith("MASK_CLASSES to those that count as cloud, of: 0, 1, 2.")
+
+
+def test_the_band_of_a_mask_goes_with_the_mask(dock: ClassifyDock) -> None:
+    controls = dock.preflight.controls
+    for let_go in (
+        lambda: controls.mask.setCurrentIndex(0),
+        lambda: controls.forget_scene("s2"),
+        lambda: QgsProject.instance().removeMapLayer(dock.rasters.layer("s2").id()),
+    ):
+        controls.mask.setLayer(dock.rasters.layer("s2"))
+        controls.mask_band.setValue(4)
+        let_go()
+        assert controls.mask_source() is None
+        assert controls.mask_band.isHidden()
+        assert controls.mask_band.value() == 0
+
+
+def test_the_band_of_a_mask_stays_when_other_layers_come(dock: ClassifyDock, s1_path: str) -> None:
+    controls = dock.preflight.controls
+    controls.mask.setLayer(dock.rasters.layer("s2"))
+    controls.mask_band.setValue(4)
+    QgsProject.instance().addMapLayer(QgsRasterLayer(s1_path, "a first one"))
+    assert controls.mask_source().bands == {"CLOUD": 4}
+
+
+@pytest.mark.parametrize("text", ["B02=\N{SUPERSCRIPT TWO}", "B02", "B02=" + 5000 * "9"])
+def test_a_map_that_is_not_understood_is_refused_and_not_in_force(
+    known: ClassifyDock, spin_until, text: str
+) -> None:
+    known.preflight.controls.bands["s2"].setText(text)
+    assert not known.preflight.panel.maps.texts
+    spin_until(lambda: "is not understood at" in headline(known), 10)
+
+
+@pytest.mark.parametrize("text", ["\N{SUPERSCRIPT TWO}", 5000 * "9"])
+def test_classes_that_are_no_numbers_are_refused(
+    known: ClassifyDock, spin_until, text: str
+) -> None:
+    known.preflight.controls.mask_classes.setText(text)
+    spin_until(lambda: "not like 3,8,9,10" in headline(known), 10)
+
+
 def test_plain_refusals_may_have_a_way_on(known: ClassifyDock, spin_until, inspecting) -> None:
     panel = known.preflight.panel
     missing = MissingChannelsError(
@@ -346,8 +408,19 @@ def test_a_decision_without_choices_or_of_another_version(known: ClassifyDock) -
     assert "framed field" in panel.decision.hint.text()
     assert not panel.decision.hint.isHidden()
     panel.show_problem(DecisionError("New?", decision="of tomorrow", choices=["a"]))
-    panel.decision.buttons[0].click()
+    assert not panel.decision.buttons, "a press would change nothing"
+    panel.show_problem(SourceError("Twice.", decision="bands", choices=["a.tif band 1"]))
+    assert panel.decision.isHidden()
     panel.show_problem(DecisionError("Nothing at all."))
+
+
+def test_a_long_answer_does_not_widen_the_dock(known: ClassifyDock) -> None:
+    panel = known.preflight.panel
+    bands = ",".join(f"B{number:02}={number}" for number in range(1, 13))
+    panel.show_problem(DecisionError("Which?", decision="s2_bands", choices=[bands]))
+    QApplication.processEvents()
+    assert panel.decision.minimumSizeHint().width() < 150
+    assert panel.decision.buttons[0].toolTip() == f"Use {bands}"
 
 
 def test_a_run_that_needs_a_decision_asks_it_in_the_panel(
@@ -377,6 +450,11 @@ def test_what_is_still_to_be_chosen_is_no_error(known: ClassifyDock, spin_until)
     known.rasters.combos["s1"].setLayer(None)
     spin_until(lambda: "Choose the rasters of both sensors" in headline(known), 10)
     assert known.preflight.panel.sign.kind == "info"
+    known.area.mode.setCurrentIndex(known.area.mode.findData("drawn"))
+    known.rasters.combos["s1"].setLayer(QgsProject.instance().mapLayersByName("radar")[0])
+    spin_until(lambda: "No rectangle was drawn" in headline(known), 10)
+    assert known.preflight.panel.sign.kind == "info"
+    known.area.mode.setCurrentIndex(0)
     known.preflight.controls.mask_classes.setText("clouds")
     known.rasters.combos["s1"].setLayer(QgsProject.instance().mapLayersByName("radar")[0])
     spin_until(lambda: "not like 3,8,9,10" in headline(known), 10)
@@ -397,6 +475,60 @@ def test_nothing_is_asked_while_a_run_goes_on(known: ClassifyDock, spin_until, i
     spin_until(lambda: known.active_run is None, 20)
     assert [order["type"] for order in inspecting.orders] == ["inspect", "classify"]
     assert panel.controls.isEnabled()
+
+
+def test_a_run_during_a_look_leaves_no_look_going_on(
+    known: ClassifyDock, spin_until, inspecting
+) -> None:
+    inspecting.answer(report=inspecting.full, seconds=0.6)
+    known.preflight.panel.check_button.click()
+    known.run_button.click()
+    assert "Looking" not in headline(known)
+    assert "a run goes on" in headline(known)
+    spin_until(lambda: known.active_run is None, 20)
+    spin_until(lambda: "8 tiles" in headline(known), 20)
+
+
+def test_a_stopped_look_is_no_error_and_says_how_to_go_on(
+    known: ClassifyDock, spin_until, inspecting
+) -> None:
+    inspecting.answer(report=inspecting.full, seconds=5)
+    known.preflight.panel.check_button.click()
+    spin_until(lambda: len(inspecting.orders) == 2, 10)
+    QgsApplication.taskManager().cancelAll()
+    spin_until(lambda: "was stopped" in headline(known), 10)
+    assert known.preflight.panel.sign.kind == "info"
+    assert "Press Check" in headline(known)
+    inspecting.answer(report=inspecting.full)
+    known.preflight.panel.check_button.click()
+    spin_until(lambda: known.preflight.panel.report, 20)
+
+
+def test_what_is_changed_back_is_not_asked_again(
+    known: ClassifyDock, spin_until, inspecting
+) -> None:
+    inspecting.answer(report=inspecting.full, seconds=1.0)
+    known.preflight.panel.check_button.click()
+    for stride in (60, 0):
+        known.advanced.stride.setValue(stride)
+        known.preflight.inspector.check()
+    spin_until(lambda: "8 tiles" in headline(known), 20)
+    assert [order["stride"] for order in inspecting.orders] == [None, None]
+
+
+@pytest.mark.parametrize("mode", ["layer", "polygons"])
+def test_an_area_as_large_as_the_world_is_the_whole_scene(dock: ClassifyDock, mode: str) -> None:
+    world = QgsVectorLayer("Polygon?crs=EPSG:4326", "world", "memory")
+    everywhere = QgsFeature()
+    everywhere.setGeometry(QgsGeometry.fromRect(QgsRectangle(-180, -90, 180, 90)))
+    world.dataProvider().addFeatures([everywhere])
+    world.updateExtents()
+    QgsProject.instance().addMapLayer(world)
+    dock.area.mode.setCurrentIndex(dock.area.mode.findData(mode))
+    getattr(dock.area, mode).setLayer(world)
+    job = dock.preflight._order()
+    scene = QgsGeometry.fromRect(dock.rasters.layer("s2").extent())
+    assert QgsGeometry.fromWkt(job.extent_wkt or job.aoi_wkt).contains(scene)
 
 
 def test_options_reach_the_run_and_thresholds_are_remembered(
