@@ -283,3 +283,27 @@ def test_classes_of_a_finer_mask_are_never_averaged(
     with open_scene([pair[0]], [pair[1]], spec, mask=mask) as scene:
         reads = [read for batch in scene.batches(scene.select(), 8, 0.5) for read in batch.reads]
     assert {read.cloud for read in reads} == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "scale"),
+    [(lambda dn: dn / 1e4, 1e-4), (lambda dn: dn / 1e6, 1.0)],
+    ids=["scaled before", "a hundred times too small"],
+)
+def test_numbers_far_below_reflectance_are_refused(
+    rewrite: Callable[..., RasterSource], whole: Pair, spec: ModelSpec, change: Change, scale: float
+) -> None:
+    source = rewrite(
+        0, lambda dn: change(dn).astype(np.float32), nodata=0, scale_offset=(scale, 0.0)
+    )
+    with pytest.raises(RadiometryError, match="is no reflectance"):
+        open_scene([source], [whole[1]], spec)
+
+
+@pytest.mark.parametrize("fill", [255.0, 1e20])
+def test_fill_does_not_make_dn_of_reflectance(
+    rewrite: Callable[..., RasterSource], whole: Pair, spec: ModelSpec, fill: float
+) -> None:
+    source = rewrite(0, lambda dn: punched(dn / 1e4, fill, 0.05).astype(np.float32), nodata=0)
+    with pytest.raises(RadiometryError, match="declare its nodata"):
+        open_scene([source], [whole[1]], spec)
