@@ -7,6 +7,7 @@ too. It is decided once a scene, never by extent.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -47,6 +48,11 @@ class S2Verdict:
     def floor(self) -> float:
         """Raw values below it measure nothing: fill that nobody declared."""
         return _MIN_REFLECTANCE / self.scale - self.offset
+
+    @property
+    def ceiling(self) -> float:
+        """Raw values above it measure nothing: what is saturated as DN, or fill."""
+        return SATURATED / DN_PER_REFLECTANCE / self.scale if self.is_judged else math.inf
 
     @property
     def factor(self) -> float:

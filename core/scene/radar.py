@@ -18,6 +18,8 @@ DB, POWER, AMPLITUDE, DB100 = "db", "power", "amplitude", "db*100"
 # Medians of sigma0: power stays below 1.5 even in cities, dB above -60 even on calm water.
 _MAX_LINEAR = 1.5
 _MIN_DB = -60.0
+# Single pixels, with corner reflectors and ships: beyond it lies fill.
+_MAX_DB = 60.0
 # Medians in dB that a scene can have, from calm water to a city; outside the unit is wrong.
 _PLAUSIBLE = {"VV": (-32.0, -1.5), "VH": (-42.0, -5.0)}
 # Read as power, in dB: mean and spread over scenes of the level and of VV - VH. Those of amplitude
@@ -52,6 +54,14 @@ class S1Verdict:
         """Raw values below it measure nothing: fill that nobody declared, or noise taken off."""
         lowest = 0.0 if self.is_linear else _MIN_DB
         return (lowest - self.offset) / self.scale
+
+    @property
+    def ceiling(self) -> float:
+        """Raw values above it measure nothing: fill that nobody declared."""
+        if not self.is_judged:
+            return math.inf
+        highest = {POWER: 10 ** (_MAX_DB / 10), AMPLITUDE: 10 ** (_MAX_DB / 20)}
+        return (highest.get(self.unit, _MAX_DB) - self.offset) / self.scale
 
     @property
     def is_linear(self) -> bool:
