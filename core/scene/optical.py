@@ -16,6 +16,7 @@ import numpy as np
 from ..contract.channels import RGB
 from ..contract.errors import DecisionError
 from ..contract.scene_options import S2_OFFSETS
+from .copies import copies
 from .pixels import SATURATED, Band, FloatArray
 from .product import Product
 from .radiometry import EMPTY, SceneWarning, stated_scale
@@ -115,6 +116,7 @@ def judge_s2(
     if decided_offset is None and not chosen:
         _check_same_offset(values, main, in_dn)
     notes = [*_notes(physically, scale, values), *_darkness(main, in_dn)]
+    notes += copies(values, "Sentinel-2")
     notes += _after_offset(main, chosen, in_dn)
     return S2Verdict(chosen, physical, "; ".join(evidence), tuple(notes))
 
