@@ -9,7 +9,9 @@ import pytest
 from rasterio.transform import Affine
 
 from multimodal.contract.channels import S2_BANDS
+from multimodal.contract.errors import MissingChannelsError
 from multimodal.contract.job import RasterSource
+from multimodal.contract.scene_options import SceneOptions
 from multimodal.contract.spec import ModelSpec
 from multimodal.scene import open_scene
 
@@ -96,3 +98,31 @@ def test_single_coarse_bands_are_told(
     assert list(found) == ["s2_coarse", "s1_coarse"]
     assert "B11 120 m, B12 120 m" in found["s2_coarse"]
     assert "B01" not in found["s2_coarse"]
+
+
+def test_a_band_of_zeros_is_a_missing_one(
+    spec: ModelSpec, clean: tuple[RasterSource, RasterSource], write_raster: Write, optical: Make,
+    radar: Make,
+) -> None:  # fmt: skip
+    dn, power = optical(120, 120), 10 ** (radar(120, 120) / 10)
+    dn[7], power[1] = 0, 0
+    s2 = write_raster("s2.tif", dn, S2_BANDS)
+    s1 = write_raster("s1.tif", power, ("Intensity_VV", "Intensity_VH"))
+    for sources, missing in (((s2, clean[1]), "B08"), ((clean[0], s1), "VH")):
+        with pytest.raises(MissingChannelsError, match=f"^{missing} in .* no valid pixel"):
+            open_scene([sources[0]], [sources[1]], spec)
+
+
+def test_tiles_of_one_polarisation_are_expected_as_they_are_read(
+    spec: ModelSpec, clean: tuple[RasterSource, RasterSource], write_raster: Write, radar: Make
+) -> None:
+    db = radar(120, 120)
+    db[1] = np.nan
+    s1 = write_raster("s1.tif", db, ("VV", "VH"))
+    options = SceneOptions(fill_missing=True)
+    with open_scene([clean[0]], [s1], spec, options=options) as scene:
+        described = scene.describe()
+        (batch,) = scene.batches(scene.select(), 4, 0.75)
+    assert described["s1"]["filled"] == ["VH"]
+    assert [read.status for read in batch.reads] == ["ok"]
+    assert described["grid"]["tiles_valid"] == 1
