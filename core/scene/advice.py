@@ -13,8 +13,9 @@ _COARSEST = {"B01": 65.0, "B09": 65.0}
 # By what ignoring it would cost: first what makes every tile worthless.
 _ORDER = (
     "s2_empty", "s1_empty", "s1_swapped", "s2_negative", "s2_dark", "s1_bright", "s2_constant",
-    "s1_constant", "s2_copied", "s1_copied", "band_dates", "s1_beta0", "channels_filled",
-    "partial_band", "s2_coarse", "s1_coarse", "s1_gcps", "s2_l1c", "dates_apart", "mosaic_dates",
+    "s1_constant", "s2_copied", "s1_copied", "s2_nir_apart", "band_dates", "s1_beta0",
+    "channels_filled", "partial_band", "s2_coarse", "s1_coarse", "s1_gcps", "s2_l1c", "dates_apart",
+    "mosaic_dates",
     "cloud_unknown", "partial_overlap", "s2_saturated", "s2_resampled",
     "metric_grid", "s1_amplitude", "s1_power", "s1_db100", "s2_reflectance",
 )  # fmt: skip

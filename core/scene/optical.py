@@ -31,6 +31,8 @@ _DARK_DN = 400.0
 # pixels some may be damaged.
 _SUSPICIOUS, _LOW_PERCENT = 900.0, 2.0
 _MAX_NEGATIVE = 0.05
+# Medians of B08 and B8A differ by at most 320 DN in the shared real scenes; more over snow.
+_NIR_APART_DN, _NIR_APART = 600.0, 0.12
 # Bands that are dark somewhere in any scene without snow; near infrared is not over forest.
 _DARK_SOMEWHERE = {"B01", "B02", "B03", "B04", "B05", "B11", "B12"}
 
@@ -116,7 +118,7 @@ def judge_s2(
     if decided_offset is None and not chosen:
         _check_same_offset(values, main, in_dn)
     notes = [*_notes(physically, scale, values), *_darkness(main, in_dn)]
-    notes += copies(values, "Sentinel-2")
+    notes += [*copies(values, "Sentinel-2"), *_near_infrared(values, in_dn)]
     notes += _after_offset(main, chosen, in_dn)
     return S2Verdict(chosen, physical, "; ".join(evidence), tuple(notes))
 
@@ -203,6 +205,16 @@ def _darkness(values: Mapping[str, FloatArray], in_dn: float) -> list[SceneWarni
     return [SceneWarning("s2_dark", _DARK.format(high))] if high < _DARK_DN else []
 
 
+def _near_infrared(values: Mapping[str, FloatArray], in_dn: float) -> list[SceneWarning]:
+    """Compare two bands that see nearly the same light: no other check knows them apart."""
+    if not all(name in values and values[name].size for name in ("B08", "B8A")):
+        return []
+    broad, narrow = (float(np.median(values[name])) * in_dn for name in ("B08", "B8A"))
+    if abs(broad - narrow) < max(_NIR_APART_DN, _NIR_APART * max(broad, narrow)):
+        return []
+    return [SceneWarning("s2_nir_apart", _NIR_DIFFERS.format(broad, narrow))]
+
+
 def _after_offset(
     values: Mapping[str, FloatArray], offset: float, in_dn: float
 ) -> list[SceneWarning]:
@@ -252,6 +264,10 @@ _REFLECTANCE = (
 _NEGATIVE = (
     "With the offset of {:g}, {:.0%} of the pixels of a Sentinel-2 band are negative: it may have "
     "been removed before."
+)
+_NIR_DIFFERS = (
+    "B08 and B8A of Sentinel-2 see nearly the same light, but their medians are {:.0f} and {:.0f} "
+    "DN: one may be another band, of another product, or hold the offset of +1000 alone."
 )
 _DARK = (
     "Sentinel-2 is unusually dark (99 % of the values looked at are below {:.0f}): the numbers may "

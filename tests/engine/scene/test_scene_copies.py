@@ -38,8 +38,9 @@ def clean(write_raster: Write, optical: Make, radar: Make) -> tuple[RasterSource
     [
         (lambda dn: dn[7] * 0 + 1234, "s2_constant", "B08 of Sentinel-2"),
         (lambda dn: dn[3], "s2_copied", "B04 and B08 of Sentinel-2"),
+        (lambda dn: dn[7] + 1000, "s2_nir_apart", "B08 and B8A of Sentinel-2"),
     ],
-    ids=["constant", "copied"],
+    ids=["constant", "copied", "lifted alone"],
 )
 def test_an_optical_band_that_measures_nothing(
     change: Callable[[np.ndarray], np.ndarray], code: str, words: str, spec: ModelSpec,
@@ -98,6 +99,18 @@ def test_single_coarse_bands_are_told(
     assert list(found) == ["s2_coarse", "s1_coarse"]
     assert "B11 120 m, B12 120 m" in found["s2_coarse"]
     assert "B01" not in found["s2_coarse"]
+
+
+def test_bands_that_lie_apart_are_not_said_to_be_missing(
+    spec: ModelSpec, clean: tuple[RasterSource, RasterSource], write_raster: Write, radar: Make
+) -> None:
+    db = radar(120, 120)
+    far = Affine(10, 0, 530_000, 0, -10, 5_300_000)
+    vv, vh = write_raster("vv.tif", db[:1], ("VV",)), write_raster("vh.tif", db[1:], ("VH",), far)
+    with pytest.raises(
+        MissingChannelsError, match=r"lie at 2 places.*vh\.tif' VV; at .*vv\.tif' VH"
+    ):
+        open_scene([clean[0]], [vv, vh], spec)
 
 
 def test_a_band_of_zeros_is_a_missing_one(

@@ -312,7 +312,7 @@ def test_a_bad_file_in_a_folder_is_named_only_when_its_band_is_missed(
 ) -> None:
     write_raster("f/all.tif", optical()[:11], S2_BANDS[:11])
     (tmp_path / "f" / "T33_B12.tif").write_bytes(b"II*\x00 cut")
-    with pytest.raises(MissingChannelsError, match=r"cannot be opened: .*T33_B12\.tif"):
+    with pytest.raises(MissingChannelsError, match=r"T33_B12\.tif.*Copy or download"):
         open_scene([RasterSource(str(tmp_path / "f"))], [pair[1]], spec)
 
 
