@@ -12,19 +12,19 @@ from urllib.parse import parse_qsl, urlencode
 
 # After a colon a password may hold anything, so it ends at the last @: better a place that is cut
 # short (of a name with a port and an @) than half a password.
-_USER = re.compile(r"(\w+://)(?:[^/?:\s]*:.*@|[^/?@\s]*@)", re.S)
-_USER_IN_TEXT = re.compile(r"(\w+://)(?:[^/?:\s]*:\S*@|[^/?@\s]*@)")
-_QUERY_IN_TEXT = re.compile(r"(\w+://[^\s?'\"]*)\?[^\s'\"]*")
+_USER = re.compile(r"((?<!\w)\w+://)(?:[^/?:\s]*:.*@|[^/?@\s]*@)", re.S)
+_USER_IN_TEXT = re.compile(r"((?<!\w)\w+://)(?:[^/?:\s]*:\S*@|[^/?@\s]*@)")
+_QUERY_IN_TEXT = re.compile(r"((?<!\w)\w+://[^\s?'\"]*)\?[^\s'\"]*")
 # Of databases: PG:dbname=x password='it''s', and Oracle's georaster:user/password@place.
 _PASSWORD = re.compile(
-    r"""(\w*(?:passw(?:or)?d|passphrase|pwd|secret)\w*\s*=\s*)
+    r"""((?<!\w)\w*(?:passw(?:or)?d|passphrase|pwd|secret)\w*\s*=\s*)
         (?:'(?:[^'\\]|\\.|'')*'?|"[^"]*"?|(?:\\.|[^\s'"\\])+)""",
     re.I | re.S | re.X,
 )
 _LOGIN = re.compile(r"(?<!\w)((?:georaster|geor|oci):)[^@\s]*@", re.I)
 _FILE_SYSTEM = re.compile(r"/vsi\w+/")
 _DRIVER = re.compile(r"[A-Za-z]\w+:")
-_METADATA = re.compile(r"MTD_\w+\.xml", re.I)
+_METADATA = re.compile(r"MTD_\w+\.xml|manifest\.safe", re.I)
 _VRT_SOURCE = re.compile(r"<SourceFilename([^>]*)>([^<]+)</SourceFilename>")
 # Signatures of a URL change with every login and say nothing about the raster.
 _SECRET = re.compile(r"token|sig|secret|pass|key|auth|cred|expires|amz|^(s[a-z]|sk[a-z]+)$", re.I)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from .dates import days_apart
 from .geometry import crs_name
-from .layout import SAME_SIZE, needs_metric
+from .layout import MAX_COARSER, SAME_SIZE, needs_metric
 from .radiometry import SceneWarning
 from .understood import Understood
 
+# Metres of the bands that Sentinel-2 itself sees coarser than most models work.
+_COARSEST = {"B01": 65.0, "B09": 65.0}
 # By what ignoring it would cost: first what makes every tile worthless.
 _ORDER = (
-    "s2_empty", "s1_empty", "s1_swapped", "s2_negative", "s2_dark", "s1_beta0", "channels_filled",
-    "partial_band", "s2_coarse", "s1_gcps", "s2_l1c", "dates_apart", "mosaic_dates",
+    "s2_empty", "s1_empty", "s1_swapped", "s2_negative", "s2_dark", "s1_bright", "s2_constant",
+    "s1_constant", "s2_copied", "s1_copied", "s2_nir_apart", "band_dates", "s1_beta0",
+    "channels_filled", "partial_band", "s2_coarse", "s1_coarse", "s1_gcps", "s2_l1c", "dates_apart",
+    "mosaic_dates",
     "cloud_unknown", "partial_overlap", "s2_saturated", "s2_resampled",
     "metric_grid", "s1_amplitude", "s1_power", "s1_db100", "s2_reflectance",
 )  # fmt: skip
@@ -73,10 +77,42 @@ def _dates(scene: Understood) -> list[SceneWarning]:
     days = days_apart(optical, radar)
     if days is not None and days > most:
         found.append(SceneWarning("dates_apart", _APART.format(days, ", ".join(radar), most)))
+    found += _mixed_days(scene)
     for name, dates in (("Sentinel-2", optical), ("Sentinel-1", radar)):
         spread = days_apart(dates, dates[:1])
         if spread is not None and spread > most:
             found.append(SceneWarning("mosaic_dates", _MOSAIC.format(name, ", ".join(dates))))
+    return found
+
+
+def _mixed_days(scene: Understood) -> list[SceneWarning]:
+    """Warn of bands of one raster that were taken on different days: they are no spectrum."""
+    for judged in (*scene.optical, *scene.radar):
+        days: dict[str, list[str]] = {}
+        for name, band in judged.part.bands.items():
+            if band.date:
+                days.setdefault(band.date, []).append(name)
+        if len(days) > 1:
+            words = "; ".join(f"{day}: {', '.join(names)}" for day, names in sorted(days.items()))
+            return [SceneWarning("band_dates", _MIXED.format(words))]
+    return []
+
+
+def _coarse(scene: Understood) -> list[SceneWarning]:
+    """Warn of bands whose pixels are much coarser than those of the sensor and the model."""
+    resolution = scene.spec.ground_resolution
+    least = MAX_COARSER * resolution
+    found = []
+    for code, parts in (("s2_coarse", scene.optical), ("s1_coarse", scene.radar)):
+        sizes = {
+            name: band.geometry.pixel_size_m
+            for judged in parts
+            for name, band in judged.part.bands.items()
+            if band.geometry.pixel_size_m > max(least, _COARSEST.get(name, 0.0)) * (1 + SAME_SIZE)
+        }
+        if sizes:
+            words = ", ".join(f"{name} {size:.4g} m" for name, size in sizes.items())
+            found.append(SceneWarning(code, _COARSE_BANDS.format(words, resolution)))
     return found
 
 
@@ -91,7 +127,7 @@ def _grid(scene: Understood) -> list[SceneWarning]:
     if needs_metric(finest):
         names = crs_name(finest.crs), crs_name(scene.grid.geometry.crs)
         found.append(SceneWarning("metric_grid", _METRIC.format(*names)))
-    return found
+    return [*found, *_coarse(scene)]
 
 
 _FILLED = (
@@ -117,6 +153,13 @@ _APART = (
     "snow or floods between them would confuse the model."
 )
 _MOSAIC = "The parts of {} were taken on days far apart: {}."
+_MIXED = (
+    "The bands of one raster were taken on different days ({}): together they are no picture of "
+    "any day. Choose the bands of one acquisition."
+)
+_COARSE_BANDS = (
+    "Some bands have far coarser pixels than the model works at ({}; model {:g} m): it sees a blur."
+)
 _COARSE = (
     "The finest Sentinel-2 band has pixels of {:.4g} m, the model works at {:g} m: it sees a blur."
 )

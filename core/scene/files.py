@@ -22,14 +22,14 @@ _ARCHIVES = {".zip": "/vsizip/", ".tar": "/vsitar/", ".tgz": "/vsitar/", ".tar.g
 # A drive letter is one letter, a GDAL driver or a URL scheme has more.
 _GDAL_NAME = re.compile(r"/vsi|[A-Za-z][\w+.-]+:")
 _UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error)
-_METADATA = re.compile(r"MTD_\w+\.xml", re.I)
+_METADATA = re.compile(r"MTD_\w+\.xml|manifest\.safe", re.I)
 
 
 def raster_files(path: str) -> tuple[str, ...]:
     """Return the GDAL names of the rasters behind ``path``, sorted.
 
-    A folder is searched recursively, so is an archive; the xml of a SAFE product stands for
-    its folder. Raises SourceError where there is nothing.
+    A folder is searched recursively, so is an archive; the xml and the manifest of a SAFE
+    product stand for its folder. Raises SourceError where there is nothing.
     """
     if is_gdal_name(path):
         return (path,)
@@ -48,6 +48,11 @@ def raster_files(path: str) -> tuple[str, ...]:
     if prefix:
         return _checked(
             (f"{prefix}{local.resolve()}/{name}" for name in archive_names(local)), path
+        )
+    if not local.is_file():
+        # GDAL would wait for ever for what a pipe may bring.
+        raise SourceError(
+            f"'{path}' is neither a file nor a folder. Choose a raster file.", path=path
         )
     return (path,)
 

@@ -30,14 +30,18 @@ def judged_s2(part: Part, options: SceneOptions) -> Judged:
         values.update(sample_bands(others, "s2", GLANCE).values)
     part = _without_empty(part, values, options)
     bands = tuple(part.bands.values())
+    values = {name: values[name] for name in part.bands}
     return Judged(part, sample, judge_s2(values, bands, part.product, options.s2_offset))
 
 
 def judged_s1(part: Part, options: SceneOptions) -> Judged:
     """Return a part of Sentinel-1 with its verdict; as :func:`judged_s2`."""
     sample = sample_bands(tuple(part.bands.values()), "s1")
-    part = _without_empty(part, sample.values, options)
-    bands = tuple(part.bands.values())
+    kept = _without_empty(part, sample.values, options)
+    bands = tuple(kept.bands.values())
+    if kept is not part:
+        # A pixel is measured where all bands are: those that are left say where that is.
+        part, sample = kept, sample_bands(bands, "s1")
     return Judged(part, sample, judge_s1(sample.values, bands, options.s1_unit))
 
 
@@ -56,7 +60,8 @@ def constant_channels(
 
 
 def _without_empty(part: Part, values: Mapping[str, FloatArray], options: SceneOptions) -> Part:
-    empty = [name for name in part.bands if not values[name].size]
+    # All values are 0, too, where nothing was written to a band.
+    empty = [name for name in part.bands if not values[name].any()]
     if not empty or len(empty) == len(part.bands):
         return part
     if not options.fill_missing:

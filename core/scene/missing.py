@@ -46,6 +46,8 @@ def _sentence(sensor: str, missing: list[str], found: Found) -> str:
     name = _NAMES[sensor]
     if not found.is_given:
         return f"The model needs {name} {', '.join(missing)}, but no {name} raster was given."
+    if len(found.parts) > 1 and all(any(n in p.bands for p in found.parts) for n in missing):
+        return _apart(name, missing, found)
     present = sorted({*found.bands, *found.other})
     words = [f"The model needs {name} {', '.join(missing)}, not found."]
     words.append(f"Found: {', '.join(present)}." if present else "No band has a known name.")
@@ -59,6 +61,20 @@ def _sentence(sensor: str, missing: list[str], found: Found) -> str:
     return " ".join(words)
 
 
+def _apart(name: str, missing: list[str], found: Found) -> str:
+    """Return what to say of rasters that have all bands, but not at one place."""
+    lacking = (
+        (part.files[0], [band for band in missing if band not in part.bands])
+        for part in found.parts
+    )
+    holes = tuple(f"at '{file}' {', '.join(bands)}" for file, bands in lacking if bands)
+    return (
+        f"The {name} rasters lie at {len(found.parts)} places, and each needs all bands; missing "
+        f"are: {_some(holes, '; ')}. Add the rasters of those bands there, leave the place away, "
+        "or check the CRS and position of its files where all should lie at one place."
+    )
+
+
 def _advice(sensor: str, missing: list[str], found: Found) -> str:
     """Return the most likely way out."""
     other = _NAMES["s1" if sensor == "s2" else "s2"]
@@ -68,6 +84,11 @@ def _advice(sensor: str, missing: list[str], found: Found) -> str:
         return (
             "HH and HV are the polarisations of polar and sea-ice acquisitions; the model was "
             "trained on VV and VH, to which they cannot be converted. Choose a scene with both."
+        )
+    if found.unreadable:
+        return (
+            "Copy or download what cannot be opened again, or take it away and add the files that "
+            "hold the missing bands."
         )
     if found.unnamed:
         return (
@@ -90,5 +111,5 @@ def _looks_swapped(found: Found) -> bool:
     return bool(found.foreign) and not found.bands
 
 
-def _some(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+def _some(names: tuple[str, ...], between: str = ", ") -> str:
+    return between.join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

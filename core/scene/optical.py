@@ -7,31 +7,34 @@ too. It is decided once a scene, never by extent.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..contract.channels import RGB
-from ..contract.errors import DecisionError, RadiometryError
+from ..contract.errors import DecisionError
 from ..contract.scene_options import S2_OFFSETS
+from .copies import copies
 from .pixels import SATURATED, Band, FloatArray
 from .product import Product
 from .radiometry import EMPTY, SceneWarning, stated_scale
+from .reflectance import DN_PER_REFLECTANCE, check_same_unit, is_reflectance
 
-DN_PER_REFLECTANCE = 10_000.0
 # Bands whose histograms are looked at; snow and cloud are dark in the last one.
 SAMPLED = (*RGB, "B12")
-# Reflectance above 3 does not occur, below -0.2 neither; DN of a whole scene below 150 is none.
-_MAX_REFLECTANCE, _MIN_REFLECTANCE = 3.0, -0.2
-_MIN_DN, _DARK_DN = 150.0, 400.0
-_MAX_MEDIAN_DN = 30_000.0
+# Reflectance below -0.2 does not occur.
+_MIN_REFLECTANCE = -0.2
+_DARK_DN = 400.0
 # The offset is 1000; atmospheric correction leaves dark water a little below it. Of the lowest
 # pixels some may be damaged.
 _SUSPICIOUS, _LOW_PERCENT = 900.0, 2.0
 _MAX_NEGATIVE = 0.05
 # The smallest number of a measured pixel is 1. Water reaches it in red, land never in blue.
 _LEAST_DN, _NEVER_LEAST, _MAX_LEAST = 1.0, "B02", 0.3
+# Medians of B08 and B8A differ by at most 320 DN in the shared real scenes; more over snow.
+_NIR_APART_DN, _NIR_APART = 600.0, 0.12
 # Bands that are dark somewhere in any scene without snow; near infrared is not over forest.
 _DARK_SOMEWHERE = {"B01", "B02", "B03", "B04", "B05", "B11", "B12"}
 
@@ -50,6 +53,11 @@ class S2Verdict:
     def floor(self) -> float:
         """Raw values below it measure nothing: fill that nobody declared."""
         return _MIN_REFLECTANCE / self.scale - self.offset
+
+    @property
+    def ceiling(self) -> float:
+        """Raw values above it measure nothing: what is saturated as DN, or fill."""
+        return SATURATED / DN_PER_REFLECTANCE / self.scale if self.is_judged else math.inf
 
     @property
     def factor(self) -> float:
@@ -94,8 +102,8 @@ def judge_s2(
         return S2Verdict(offset / scale, 1 / DN_PER_REFLECTANCE, "; ".join([*evidence, "empty"]),
                          (SceneWarning("s2_empty", EMPTY.format("Sentinel-2")),),
                          is_judged=False)  # fmt: skip
-    is_reflectance = _is_reflectance(main, bands, scale, offset)
-    physical = scale if is_reflectance else scale / DN_PER_REFLECTANCE
+    physically = is_reflectance(main, bands, scale, offset)
+    physical = scale if physically else scale / DN_PER_REFLECTANCE
     in_dn = physical * DN_PER_REFLECTANCE
     values = {name: _measured(v, physical, offset / scale) for name, v in values.items()}
     main = {name: values[name] for name in main if values[name].size}
@@ -110,10 +118,11 @@ def judge_s2(
         _check_clipped(main, in_dn)
     # The scale that metadata state has made reflectance of all of them.
     if scale == 1.0:
-        _check_same_unit(values, main, is_reflectance)
+        check_same_unit(values, main, physically)
     if decided_offset is None and not chosen:
         _check_same_offset(values, main, in_dn)
-    notes = [*_notes(is_reflectance, scale, values), *_darkness(main, in_dn)]
+    notes = [*_notes(physically, scale, values), *_darkness(main, in_dn)]
+    notes += [*copies(values, "Sentinel-2"), *_near_infrared(values, in_dn)]
     notes += _after_offset(main, chosen, in_dn)
     return S2Verdict(chosen, physical, "; ".join(evidence), tuple(notes))
 
@@ -177,41 +186,10 @@ def _checked(
     return stated
 
 
-def _is_reflectance(
-    values: Mapping[str, FloatArray], bands: Sequence[Band], scale: float, offset: float
-) -> bool:
-    """Tell reflectance 0-1 from DN; RadiometryError where the values are neither."""
-    # A negative offset may have been removed before: that is asked about later.
-    pooled = np.concatenate(list(values.values())).astype(np.float64) * scale + max(offset, 0.0)
-    high, median = float(np.percentile(pooled, 99)), float(np.median(pooled))
-    is_float = scale != 1.0 or any(band.dtype.startswith("float") for band in bands)
-    if is_float and median > -1.0 and high <= _MAX_REFLECTANCE:
-        return True
-    if high < _MIN_DN or median > _MAX_MEDIAN_DN or median < 0:
-        raise RadiometryError(
-            f"Sentinel-2 values are neither DN (reflectance x 10000) nor reflectance from 0 to 1: "
-            f"99 % of those looked at are below {high:.4g}, half below {median:.4g}. Choose the "
-            "original product, or rescale the raster to reflectance x 10000.",
-            p99=high, median=median,
-        )  # fmt: skip
-    return False
-
-
 def _looks_lifted(values: Mapping[str, FloatArray], in_dn: float) -> dict[str, float]:
     """Return the lowest DN of each band where all of them look as if an offset were in them."""
     lowest = {name: float(np.percentile(v, _LOW_PERCENT)) * in_dn for name, v in values.items()}
     return lowest if lowest and min(lowest.values()) >= _SUSPICIOUS else {}
-
-
-def _check_same_unit(
-    values: Mapping[str, FloatArray], main: Mapping[str, FloatArray], is_reflectance: bool
-) -> None:
-    for name, sample in values.items():
-        if sample.size and (float(np.percentile(sample, 99)) <= _MAX_REFLECTANCE) != is_reflectance:
-            raise RadiometryError(
-                f"{name} of Sentinel-2 is in another unit than {', '.join(main)}: one is "
-                "reflectance from 0 to 1, the other DN. Bring all bands to one unit."
-            )
 
 
 def _check_same_offset(
@@ -238,6 +216,16 @@ def _check_clipped(values: Mapping[str, FloatArray], in_dn: float) -> None:
         raise RadiometryError(_CLIPPED.format(cut, _NEVER_LEAST), share=cut)
 
 
+def _near_infrared(values: Mapping[str, FloatArray], in_dn: float) -> list[SceneWarning]:
+    """Compare two bands that see nearly the same light: no other check knows them apart."""
+    if not all(name in values and values[name].size for name in ("B08", "B8A")):
+        return []
+    broad, narrow = (float(np.median(values[name])) * in_dn for name in ("B08", "B8A"))
+    if abs(broad - narrow) < max(_NIR_APART_DN, _NIR_APART * max(broad, narrow)):
+        return []
+    return [SceneWarning("s2_nir_apart", _NIR_DIFFERS.format(broad, narrow))]
+
+
 def _after_offset(
     values: Mapping[str, FloatArray], offset: float, in_dn: float
 ) -> list[SceneWarning]:
@@ -262,11 +250,9 @@ def _ask_about_offset(values: Mapping[str, FloatArray], in_dn: float) -> None:
     )  # fmt: skip
 
 
-def _notes(
-    is_reflectance: bool, scale: float, values: Mapping[str, FloatArray]
-) -> list[SceneWarning]:
+def _notes(physically: bool, scale: float, values: Mapping[str, FloatArray]) -> list[SceneWarning]:
     found = []
-    if is_reflectance and scale == 1.0:
+    if physically and scale == 1.0:
         found.append(SceneWarning("s2_reflectance", _REFLECTANCE))
     shares = [float((v >= SATURATED).mean()) for v in values.values() if v.size]
     if max(shares) > 0:
@@ -289,6 +275,10 @@ _REFLECTANCE = (
 _NEGATIVE = (
     "With the offset of {:g}, {:.0%} of the pixels of a Sentinel-2 band are negative: it may have "
     "been removed before."
+)
+_NIR_DIFFERS = (
+    "B08 and B8A of Sentinel-2 see nearly the same light, but their medians are {:.0f} and {:.0f} "
+    "DN: one may be another band, of another product, or hold the offset of +1000 alone."
 )
 _DARK = (
     "Sentinel-2 is unusually dark (99 % of the values looked at are below {:.0f}): the numbers may "

@@ -33,6 +33,8 @@ GDAL_OPTIONS = {
 LOOKING_OPTIONS = {**GDAL_OPTIONS, "GDAL_CACHEMAX": 32 * 2**20}
 # The special value of saturated pixels in Level-1C and Level-2A.
 SATURATED = 65_535
+# Whatever 16 bits with a sign cannot hold ends there, and tools fill with it.
+_INT16_MOST = 32_767
 # What products and tools write for "nothing" without declaring it.
 S1_SENTINELS = (-9999.0, -32768.0)
 
@@ -143,9 +145,10 @@ def blank_sentinels(values: FloatArray) -> None:
     values[np.isin(values, S1_SENTINELS)] = np.nan
 
 
-def blank_saturated(values: FloatArray) -> None:
+def blank_saturated(values: FloatArray, bands: Sequence[Band]) -> None:
     """Turn saturated Sentinel-2 pixels into NaN, in place: they measure nothing."""
-    values[values >= SATURATED] = np.nan
+    for layer, band in zip(values, bands, strict=True):
+        layer[layer >= (_INT16_MOST if band.dtype == "int16" else SATURATED)] = np.nan
 
 
 def has_mask(dataset: Any, index: int) -> bool:

@@ -34,7 +34,11 @@ def _part(judged: Judged, sensor: str, channels: Sequence[ChannelSpec]) -> PartP
     return PartPlan(
         tuple(
             stacks(
-                bands, sensor, verdict if isinstance(verdict, S1Verdict) else None, verdict.floor
+                bands,
+                sensor,
+                verdict if isinstance(verdict, S1Verdict) else None,
+                verdict.floor,
+                verdict.ceiling,
             )
         ),
         verdict if isinstance(verdict, S2Verdict) else None,

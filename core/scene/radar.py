@@ -11,6 +11,7 @@ import numpy as np
 
 from ..contract.errors import DecisionError, RadiometryError
 from ..contract.scene_options import AUTO
+from .copies import copies
 from .pixels import Band, FloatArray
 from .radiometry import EMPTY, SceneWarning, stated_scale
 
@@ -18,8 +19,12 @@ DB, POWER, AMPLITUDE, DB100 = "db", "power", "amplitude", "db*100"
 # Medians of sigma0: power stays below 1.5 even in cities, dB above -60 even on calm water.
 _MAX_LINEAR = 1.5
 _MIN_DB = -60.0
+# Single pixels, with corner reflectors and ships: beyond it lies fill.
+_MAX_DB = 60.0
 # Medians in dB that a scene can have, from calm water to a city; outside the unit is wrong.
 _PLAUSIBLE = {"VV": (-32.0, -1.5), "VH": (-42.0, -5.0)}
+# Medians that hardly a scene but a dense city reaches.
+_BRIGHT = {"VV": -5.0, "VH": -11.0}
 # Read as power, in dB: mean and spread over scenes of the level and of VV - VH. Those of amplitude
 # are half as large. Medians of the shared real scenes: VV -9.6 to -13.9, VH -15.7 to -20.1.
 _POWER_LEVEL = {"VV": (-11.0, 4.0), "VH": (-17.0, 4.0)}
@@ -52,6 +57,14 @@ class S1Verdict:
         """Raw values below it measure nothing: fill that nobody declared, or noise taken off."""
         lowest = 0.0 if self.is_linear else _MIN_DB
         return (lowest - self.offset) / self.scale
+
+    @property
+    def ceiling(self) -> float:
+        """Raw values above it measure nothing: fill that nobody declared."""
+        if not self.is_judged:
+            return math.inf
+        highest = {POWER: 10 ** (_MAX_DB / 10), AMPLITUDE: 10 ** (_MAX_DB / 20)}
+        return (highest.get(self.unit, _MAX_DB) - self.offset) / self.scale
 
     @property
     def is_linear(self) -> bool:
@@ -97,7 +110,7 @@ def judge_s1(
     decibels = {name: _decibels(v, unit) for name, v in values.items()}
     level = _checked_levels(decibels, unit)
     evidence.append("medians in dB: " + ", ".join(f"{n} {v:.1f}" for n, v in sorted(level.items())))
-    warnings = tuple(_warnings(unit, level, bands, kind))
+    warnings = (*_warnings(unit, level, bands, kind), *copies(values, "Sentinel-1"))
     return replace(verdict, evidence="; ".join(evidence), warnings=warnings)
 
 
@@ -221,6 +234,10 @@ def _warnings(
     found = []
     if {"VV", "VH"} <= set(level) and level["VH"] > level["VV"]:
         found.append(SceneWarning("s1_swapped", _SWAPPED.format(level["VH"], level["VV"])))
+    # Bands that were swapped, or beta0, explain it.
+    elif kind != "beta0" and any(value > _BRIGHT[name] for name, value in level.items()):
+        words = ", ".join(f"{name} {value:.1f} dB" for name, value in sorted(level.items()))
+        found.append(SceneWarning("s1_bright", _TOO_BRIGHT.format(words)))
     if any(band.geometry.gcps for band in bands):
         found.append(SceneWarning("s1_gcps", _GCPS))
     if kind == "beta0":
@@ -238,6 +255,10 @@ _CONVERTED = {
 _SWAPPED = (
     "Sentinel-1 VH ({:.1f} dB) is brighter than VV ({:.1f} dB), which land and water never are: "
     "the two bands may be swapped. Check the band names or give a band map."
+)
+_TOO_BRIGHT = (
+    "Sentinel-1 is unusually bright (median {}), as only dense cities are: the values may have "
+    "been stretched to 0 to 1, or be in another unit. Check how the raster was made."
 )
 _GCPS = (
     "Sentinel-1 is placed by its control points only, not terrain-corrected: in hills it is off by "

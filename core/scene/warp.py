@@ -47,7 +47,8 @@ class Stack:
     resampling: str
     sensor: str
     s1: S1Verdict | None = None
-    floor: float | None = None  # raw values below it are fill
+    floor: float = -math.inf  # raw values below it, and above the ceiling, are fill
+    ceiling: float = math.inf
 
     @property
     def geometry(self) -> Geometry:
@@ -69,7 +70,8 @@ def stacks(
     bands: Sequence[tuple[Band, str]],
     sensor: str,
     s1: S1Verdict | None = None,
-    floor: float | None = None,
+    floor: float = -math.inf,
+    ceiling: float = math.inf,
 ) -> list[Stack]:
     """Return (band, resampling) pairs grouped by geometry and resampling, order kept."""
     groups: dict[Any, list[Band]] = {}
@@ -77,7 +79,10 @@ def stacks(
         g = band.geometry
         key = (g.crs.to_wkt(), tuple(g.transform)[:6], g.width, g.height, g.gcps, resampling)
         groups.setdefault(key, []).append(band)
-    return [Stack(tuple(members), key[-1], sensor, s1, floor) for key, members in groups.items()]
+    return [
+        Stack(tuple(members), key[-1], sensor, s1, floor, ceiling)
+        for key, members in groups.items()
+    ]
 
 
 def place(geometry: Geometry, grid: Geometry) -> Placement:
@@ -190,9 +195,8 @@ class StackReader:
         if self.stack.sensor != "mask":
             blank_zeros(values)
         if self.stack.sensor == "s2":
-            blank_saturated(values)
-        if self.stack.floor is not None:
-            values[values < self.stack.floor] = np.nan
+            blank_saturated(values, self.stack.bands)
+        values[(values < self.stack.floor) | (values > self.stack.ceiling)] = np.nan
         return values
 
     def _source_window(self, row: int, col: int, height: int, width: int) -> Window | None:

@@ -7,7 +7,7 @@ from qgis.PyQt.QtCore import QObject, pyqtSignal
 
 from .. import band_memory
 from ..about import tr
-from ..bands import band_map
+from ..core.contract.band_map import read_band_map
 from ..core.contract.errors import JobError
 from .preflight_panel import PreflightPanel
 from .rasters_widget import SENSORS, RasterPair
@@ -91,6 +91,6 @@ class BandRecall(QObject):
 
 def _is_map(text: str) -> bool:
     try:
-        return bool(band_map(text))
+        return bool(read_band_map(text))
     except JobError:
         return False

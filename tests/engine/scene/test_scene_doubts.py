@@ -86,8 +86,14 @@ def test_a_unit_that_the_values_exclude_is_refused(unit: str, whole: Pair, spec:
         open_scene([whole[0]], [whole[1]], spec, options=SceneOptions(s1_unit=unit))
 
 
-@pytest.mark.parametrize("fill", [-999.0, -99.0, -100.0, -3.4e38])
-@pytest.mark.parametrize("share", [0.02, 0.6])
+@pytest.mark.parametrize(
+    ("fill", "share"),
+    [
+        *((fill, share) for fill in (-999.0, -99.0, -100.0, -3.4e38) for share in (0.02, 0.6)),
+        (999.0, 0.02),
+        (1e20, 0.02),
+    ],
+)
 def test_undeclared_fill_of_radar_is_no_measurement(
     fill: float, share: float, rewrite: Callable[..., RasterSource], whole: Pair, spec: ModelSpec
 ) -> None:
@@ -120,10 +126,19 @@ def test_the_name_of_a_calibration_is_no_unit(
     [
         (lambda dn: punched(dn.astype(np.int16), -9999, 0.02), 0.02),
         (lambda dn: punched(dn.astype(np.int32), -32768, 0.3), 0.3),
+        (lambda dn: punched(dn.astype(np.int16), 32767, 0.005), 0.005),
+        (lambda dn: punched(dn.astype(np.float32) / 10_000, 255, 0.005), 0.005),
         (lambda dn: punched(dn.astype(np.float32) / 10_000, -9999, 0.1), 0.1),
         (lambda dn: punched(dn.astype(np.float32) / 10_000, -1, 0.1), 0.1),
     ],
-    ids=["int16 -9999", "int32 -32768", "reflectance -9999", "reflectance -1"],
+    ids=[
+        "int16 -9999",
+        "int32 -32768",
+        "int16 32767",
+        "reflectance 255",
+        "reflectance -9999",
+        "reflectance -1",
+    ],
 )
 def test_undeclared_fill_of_optical_is_no_measurement(
     change: Change, share: float, rewrite: Callable[..., RasterSource], whole: Pair,
@@ -291,3 +306,27 @@ def test_classes_of_a_finer_mask_are_never_averaged(
     with open_scene([pair[0]], [pair[1]], spec, mask=mask) as scene:
         reads = [read for batch in scene.batches(scene.select(), 8, 0.5) for read in batch.reads]
     assert {read.cloud for read in reads} == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "scale"),
+    [(lambda dn: dn / 1e4, 1e-4), (lambda dn: dn / 1e6, 1.0)],
+    ids=["scaled before", "a hundred times too small"],
+)
+def test_numbers_far_below_reflectance_are_refused(
+    rewrite: Callable[..., RasterSource], whole: Pair, spec: ModelSpec, change: Change, scale: float
+) -> None:
+    source = rewrite(
+        0, lambda dn: change(dn).astype(np.float32), nodata=0, scale_offset=(scale, 0.0)
+    )
+    with pytest.raises(RadiometryError, match="is no reflectance"):
+        open_scene([source], [whole[1]], spec)
+
+
+@pytest.mark.parametrize("fill", [255.0, 1e20])
+def test_fill_does_not_make_dn_of_reflectance(
+    rewrite: Callable[..., RasterSource], whole: Pair, spec: ModelSpec, fill: float
+) -> None:
+    source = rewrite(0, lambda dn: punched(dn / 1e4, fill, 0.05).astype(np.float32), nodata=0)
+    with pytest.raises(RadiometryError, match="declare its nodata"):
+        open_scene([source], [whole[1]], spec)

@@ -193,7 +193,7 @@ def test_pixels_far_from_the_models_are_refused_unless_the_user_insists(
     assert caught.value.details["decision"] == "any_pixel_size"
     with open_scene([s2], [s1], spec, options=SceneOptions(any_pixel_size=True)) as scene:
         assert scene.grid.width == 10 * SIDE
-        assert [warning.code for warning in scene_warnings(scene)] == ["s2_coarse"]
+        assert [warning.code for warning in scene_warnings(scene)] == ["s2_coarse", "s1_coarse"]
 
 
 def test_an_extent_is_in_the_crs_of_sentinel_2_whatever_the_grid(

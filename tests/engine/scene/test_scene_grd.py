@@ -103,12 +103,15 @@ def radar(scene: Scene) -> np.ndarray:
     return np.concatenate([batch.s1 for batch in scene.batches(scene.select(), 64, 0.5)])
 
 
-@pytest.mark.parametrize("packed", ["", "zip", "tar", "tgz"])
+@pytest.mark.parametrize("packed", ["", "manifest", "zip", "tar", "tgz"])
 def test_a_safe_product_is_calibrated_and_warped(
     packed: str, whole: Pair, safe: Path, spec: ModelSpec, tmp_path: Path
 ) -> None:
     place = safe
-    if packed:
+    if packed == "manifest":
+        place = safe / "manifest.safe"
+        place.write_text("<xfdu/>")
+    elif packed:
         place = tmp_path / f"p.{packed}"
         pack(safe, place)
         shutil.rmtree(safe)

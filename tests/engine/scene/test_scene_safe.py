@@ -103,7 +103,14 @@ def test_a_level_2a_product_in_every_form(
     plain = write_raster("plain.tif", dn, S2_BANDS, nodata=0)
     with open_scene([plain], [pair[1]], spec) as scene:
         expected = tensors(scene)
-    for place in (safe, safe / "MTD_MSIL2A.xml", Path(archive), *safe.glob("GRANULE/*")):
+    (safe / "manifest.safe").write_text("<xfdu/>")
+    for place in (
+        safe,
+        safe / "MTD_MSIL2A.xml",
+        safe / "manifest.safe",
+        Path(archive),
+        *safe.glob("GRANULE/*"),
+    ):
         with open_scene([RasterSource(str(place))], [pair[1]], spec) as scene:
             described = scene.describe()
             found = tensors(scene)
