@@ -20,7 +20,7 @@ from .copies import copies
 from .pixels import SATURATED, Band, FloatArray
 from .product import Product
 from .radiometry import EMPTY, SceneWarning, stated_scale
-from .reflectance import DN_PER_REFLECTANCE, check_same_unit, is_reflectance
+from .reflectance import DN_PER_REFLECTANCE, check_clipped, check_same_unit, is_reflectance
 
 # Bands whose histograms are looked at; snow and cloud are dark in the last one.
 SAMPLED = (*RGB, "B12")
@@ -31,8 +31,6 @@ _DARK_DN = 400.0
 # pixels some may be damaged.
 _SUSPICIOUS, _LOW_PERCENT = 900.0, 2.0
 _MAX_NEGATIVE = 0.05
-# The smallest number of a measured pixel is 1. Water reaches it in red, land never in blue.
-_LEAST_DN, _NEVER_LEAST, _MAX_LEAST = 1.0, "B02", 0.3
 # Medians of B08 and B8A differ by at most 320 DN in the shared real scenes; more over snow.
 _NIR_APART_DN, _NIR_APART = 600.0, 0.12
 # Bands that are dark somewhere in any scene without snow; near infrared is not over forest.
@@ -86,9 +84,9 @@ def judge_s2(
             all must agree with them.
         decided_offset: the offset in DN that the user states; it wins.
 
-    Raises RadiometryError where the values can be neither DN nor reflectance, or are in different
-    units, DecisionError where metadata contradict each other or the values, or where values look
-    as if an offset were in them and nothing says so.
+    Raises RadiometryError where the values can be neither DN nor reflectance, are cut off, or are
+    in different units, DecisionError where metadata contradict each other or the values, or where
+    values look as if an offset were in them and nothing says so.
     """
     scale, offset = stated_scale(bands, "Sentinel-2")
     evidence = []
@@ -102,6 +100,7 @@ def judge_s2(
         return S2Verdict(offset / scale, 1 / DN_PER_REFLECTANCE, "; ".join([*evidence, "empty"]),
                          (SceneWarning("s2_empty", EMPTY.format("Sentinel-2")),),
                          is_judged=False)  # fmt: skip
+    check_clipped(main, bands, scale)
     physically = is_reflectance(main, bands, scale, offset)
     physical = scale if physically else scale / DN_PER_REFLECTANCE
     in_dn = physical * DN_PER_REFLECTANCE
@@ -114,8 +113,6 @@ def judge_s2(
     else:
         stated = _stated_offset(offset / scale, product, bands, in_dn)
         chosen = _checked(main, stated, in_dn, product)
-    if decided_offset is None:
-        _check_clipped(main, in_dn)
     # The scale that metadata state has made reflectance of all of them.
     if scale == 1.0:
         check_same_unit(values, main, physically)
@@ -209,13 +206,6 @@ def _darkness(values: Mapping[str, FloatArray], in_dn: float) -> list[SceneWarni
     return [SceneWarning("s2_dark", _DARK.format(high))] if high < _DARK_DN else []
 
 
-def _check_clipped(values: Mapping[str, FloatArray], in_dn: float) -> None:
-    blue = values.get(_NEVER_LEAST)
-    cut = 0.0 if blue is None or in_dn != 1 else float((blue <= _LEAST_DN).mean())
-    if cut > _MAX_LEAST:
-        raise RadiometryError(_CLIPPED.format(cut, _NEVER_LEAST), share=cut)
-
-
 def _near_infrared(values: Mapping[str, FloatArray], in_dn: float) -> list[SceneWarning]:
     """Compare two bands that see nearly the same light: no other check knows them apart."""
     if not all(name in values and values[name].size for name in ("B08", "B8A")):
@@ -283,11 +273,6 @@ _NIR_DIFFERS = (
 _DARK = (
     "Sentinel-2 is unusually dark (99 % of the values looked at are below {:.0f}): the numbers may "
     "be scaled to 8 bits or by ten. Check the source."
-)
-_CLIPPED = (
-    "{:.0%} of the pixels of {} of Sentinel-2 are 0 or 1: an offset seems to have been removed "
-    "twice, and what was dark is lost. Choose the original product, or state the offset where the "
-    "numbers are right (--s2-offset; in QGIS 'S2 offset')."
 )
 _SATURATED = (
     "Sentinel-2 has saturated pixels (value 65535, up to {:.1%} of a band): they count as no data."

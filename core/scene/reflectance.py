@@ -15,6 +15,8 @@ DN_PER_REFLECTANCE = 10_000.0
 _MAX_REFLECTANCE = 3.0
 _MIN_DN = 150.0
 _MAX_MEDIAN_DN = 30_000.0
+# The smallest DN of a measured pixel is 1. Water reaches it in red, land never in blue.
+_LEAST_DN, _NEVER_LEAST, _MAX_LEAST = 1.0, "B02", 0.3
 
 
 def is_reflectance(
@@ -39,6 +41,20 @@ def is_reflectance(
             p99=high, median=median,
         )  # fmt: skip
     return False
+
+
+def check_clipped(values: Mapping[str, FloatArray], bands: Sequence[Band], scale: float) -> None:
+    """Refuse DN of which an offset was removed twice, what was below it being cut off."""
+    blue = values.get(_NEVER_LEAST)
+    if blue is None or scale != 1.0 or any(band.dtype.startswith("float") for band in bands):
+        return
+    cut = float(((blue >= 0) & (blue <= _LEAST_DN)).mean())
+    if cut > _MAX_LEAST:
+        raise RadiometryError(
+            f"{cut:.0%} of the pixels of {_NEVER_LEAST} of Sentinel-2 are 0 or 1: an offset seems "
+            "to have been removed twice, and what was dark is lost. Choose the original product.",
+            share=cut,
+        )
 
 
 def check_same_unit(
