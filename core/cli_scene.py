@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from .contract.channels import CLOUD_MASK
+from .contract.errors import JobError
 from .contract.job import RasterSource
 from .contract.scene_options import (
     DEFAULT_MAX_DAYS,
@@ -53,6 +54,8 @@ def scene_options(options: argparse.Namespace) -> SceneOptions:
 def mask_source(options: argparse.Namespace) -> RasterSource | None:
     """Return the mask that the user names."""
     if not options.mask:
+        if options.mask_band is not None:
+            raise JobError("--mask-band counts the bands of a mask: name its file with --mask.")
         return None
     bands = {} if options.mask_band is None else {CLOUD_MASK: options.mask_band}
     return RasterSource(options.mask, bands=bands)

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 from xml.etree import ElementTree
 
 from ..contract.errors import SourceError
@@ -31,6 +33,7 @@ def raster_files(path: str) -> tuple[str, ...]:
     A folder is searched recursively, so is an archive; the xml and the manifest of a SAFE
     product stand for its folder. Raises SourceError where there is nothing.
     """
+    path = _plain(path)
     if is_gdal_name(path):
         return (path,)
     local = Path(path)
@@ -55,6 +58,15 @@ def raster_files(path: str) -> tuple[str, ...]:
             f"'{path}' is neither a file nor a folder. Choose a raster file.", path=path
         )
     return (path,)
+
+
+def _plain(path: str) -> str:
+    """Return the path on disk that a file URL or GDAL's name of a whole archive means."""
+    if path.lower().startswith("file:///"):
+        return url2pathname(urlsplit(path).path)
+    prefix = next((fs for fs in set(_ARCHIVES.values()) if path.startswith(fs)), "")
+    inner = path.removeprefix(prefix).rstrip("/")
+    return inner if prefix and archive_prefix(inner) and os.path.isfile(inner) else path
 
 
 def is_gdal_name(path: str) -> bool:

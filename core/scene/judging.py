@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..contract.channels import INDEX_BANDS
-from ..contract.errors import MissingChannelsError
+from ..contract.errors import DecisionError, MissingChannelsError
 from ..contract.scene_options import SceneOptions
 from ..contract.spec import ModelSpec
 from .optical import SAMPLED, judge_s2
@@ -16,11 +16,18 @@ from .sampling import GLANCE, sample_bands
 from .understood import Judged
 
 
-def judged_s2(part: Part, options: SceneOptions) -> Judged:
-    """Return a part of Sentinel-2 with its verdict; bands without a pixel are left out of it.
+def judged_s2(parts: Sequence[Part], options: SceneOptions) -> tuple[Judged, ...]:
+    """Return the parts of Sentinel-2 with their verdicts; bands without a pixel are left out.
+
+    In a mosaic the user's offset is for the parts about which it was asked: another one may be
+    of another baseline.
 
     Raises MissingChannelsError for such a band, unless the user fills what is missing.
     """
+    return tuple(_judged_s2(part, options, is_alone=len(parts) == 1) for part in parts)
+
+
+def _judged_s2(part: Part, options: SceneOptions, *, is_alone: bool) -> Judged:
     deciding = [part.bands[name] for name in SAMPLED if name in part.bands]
     deciding = deciding or list(part.bands.values())[:1]
     others = [band for band in part.bands.values() if band not in deciding]
@@ -31,7 +38,13 @@ def judged_s2(part: Part, options: SceneOptions) -> Judged:
     part = _without_empty(part, values, options)
     bands = tuple(part.bands.values())
     values = {name: values[name] for name in part.bands}
-    return Judged(part, sample, judge_s2(values, bands, part.product, options.s2_offset))
+    if is_alone or options.s2_offset is None:
+        return Judged(part, sample, judge_s2(values, bands, part.product, options.s2_offset))
+    try:
+        verdict = judge_s2(values, bands, part.product)
+    except DecisionError:
+        verdict = judge_s2(values, bands, part.product, options.s2_offset)
+    return Judged(part, sample, verdict)
 
 
 def judged_s1(part: Part, options: SceneOptions) -> Judged:

@@ -128,7 +128,7 @@ def _open(
     # Raw numbers make a pair useless wherever it lies; an offset is asked about only of a pair.
     radar = tuple(judged_s1(part, options) for part in found_s1.parts) if wanted_s1 else ()
     overlap = check_overlap(grid.geometry, geometries, found_s1)
-    optical = tuple(judged_s2(part, options) for part in found_s2.parts)
+    optical = judged_s2(found_s2.parts, options)
     return Scene(
         spec, grid, found_s2, found_s1, optical, radar, overlap,
         choose_mask(found_s2, mask, options.mask_classes),

@@ -124,6 +124,7 @@ def test_help_is_fast_and_loads_nothing_heavy() -> None:
         ({"--extent": ["nan", "0", "1", "1"]}, "job"),
         ({"--s2-bands": "B02"}, "job"),
         ({"--s2-bands": "B99=1"}, "job"),
+        ({"--mask-band": "2"}, "job"),
         ({"--batch-size": "1000000"}, "job"),
         ({"--stride": "9" * 20}, "job"),
         ({"--device": "cuda:" + "9" * 20}, "job"),

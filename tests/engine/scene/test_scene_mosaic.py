@@ -12,8 +12,9 @@ from rasterio.transform import Affine
 from rasterio.warp import Resampling, calculate_default_transform, reproject
 
 from multimodal.contract.channels import S2_BANDS
-from multimodal.contract.errors import MissingChannelsError, SourceError
+from multimodal.contract.errors import DecisionError, MissingChannelsError, SourceError
 from multimodal.contract.job import RasterSource
+from multimodal.contract.scene_options import SceneOptions
 from multimodal.contract.spec import ModelSpec
 from multimodal.scene import Scene, open_scene
 
@@ -207,3 +208,24 @@ def test_parts_of_days_far_apart_are_warned_of(
         described = scene.describe()
     assert described["s2"]["dates"] == ["2017-06-13", "2017-07-13"]
     assert [warning["code"] for warning in described["warnings"]] == ["mosaic_dates"]
+
+
+def test_an_answer_about_the_offset_is_for_the_parts_about_which_it_is_asked(
+    whole: Pair, write_raster: Write, spec: ModelSpec
+) -> None:
+    halves = (slice(0, 240), slice(0, 240)), (slice(240, 480), slice(0, 240))
+    clean = [cut(whole[0], box, write_raster, f"h{n}.tif") for n, box in enumerate(halves)]
+    with rasterio.open(clean[1].path) as dataset:
+        values, place = dataset.read(), dataset.transform
+        lifted = np.where(values == 0, 0, values + 1000).astype(np.uint16)
+        mixed = write_raster("lifted.tif", lifted, S2_BANDS, place, dataset.crs, nodata=0)
+    with open_scene(clean, [whole[1]], spec) as scene:
+        expected = tensors(scene)
+    with pytest.raises(DecisionError) as caught:
+        open_scene([clean[0], mixed], [whole[1]], spec)
+    assert caught.value.details["decision"] == "s2_offset"
+    options = SceneOptions(s2_offset=-1000.0)
+    with open_scene([clean[0], mixed], [whole[1]], spec, options=options) as scene:
+        assert [part["offset"] for part in scene.describe()["s2"]["parts"]] == [0, -1000]
+        for found, wanted in zip(tensors(scene), expected, strict=True):
+            np.testing.assert_array_equal(found, wanted)
