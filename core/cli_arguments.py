@@ -13,6 +13,7 @@ from .cli_scene import mask_source, scene_options
 from .contract.band_map import read_band_map
 from .contract.job import ClassifyJob, RasterSource
 
+_SIDECARS = (".aux.xml", ".ovr", ".msk")
 _NEGATIVE = re.compile(r"-(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?", re.I)
 
 
@@ -44,4 +45,11 @@ def job(options: argparse.Namespace) -> ClassifyJob:
 def sources(options: argparse.Namespace, sensor: str) -> tuple[RasterSource, ...]:
     """Return the rasters of ``s2`` or ``s1``."""
     bands = read_band_map(getattr(options, f"{sensor}_bands") or "")
-    return tuple(RasterSource(path, bands=bands) for path in getattr(options, sensor) or ())
+    paths = _without_sidecars(getattr(options, sensor) or ())
+    return tuple(RasterSource(path, bands=bands) for path in paths)
+
+
+def _without_sidecars(paths: Sequence[str]) -> list[str]:
+    """Leave out what GDAL and QGIS put beside a raster: ``*.tif*`` in a shell names it too."""
+    beside = {path + suffix for path in paths for suffix in _SIDECARS}
+    return [path for path in paths if path not in beside]

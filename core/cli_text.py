@@ -47,11 +47,8 @@ def scene_lines(described: Mapping[str, Any]) -> Iterator[str]:
 def _time(estimate: Mapping[str, Any]) -> str:
     if estimate["seconds"] is None:
         return "time not known"
-    by = (
-        "as earlier runs were"
-        if estimate["basis"] == EARLIER_RUN
-        else "reckoned before the first run"
-    )
+    is_known = estimate["basis"] == EARLIER_RUN
+    by = "by earlier runs" if is_known else "reckoned before the first run"
     return f"about {estimate['seconds']:g} s ({by})"
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from decimal import Decimal
 
 import pytest
 
 from multimodal.cli import _parser
-from multimodal.cli_arguments import job, plain_numbers
+from multimodal.cli_arguments import job, plain_numbers, sources
 
 
 def test_band_maps_are_read() -> None:
@@ -30,3 +31,8 @@ def test_other_arguments_stay_as_they_are() -> None:
     for text in ("-5", "--json", "-x", "a-1e6", "1e6", "-e5", "-1e9999", "-inf"):
         written = plain_numbers([text])[0]
         assert written == text or Decimal(written) == Decimal(text)
+
+
+def test_what_lies_beside_a_raster_is_not_taken_for_one() -> None:
+    given = Namespace(s2=["a.tif", "a.tif.aux.xml", "a.tif.ovr", "b.tif.aux.xml"], s2_bands=None)
+    assert [source.path for source in sources(given, "s2")] == ["a.tif", "b.tif.aux.xml"]
