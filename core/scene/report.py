@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..contract.result import result_bytes
 from .advice import scene_warnings
 from .expectation import expected_valid
 from .geometry import crs_name
@@ -15,10 +16,6 @@ from .pixels import Band
 from .radar import S1Verdict
 from .sources import Found
 from .understood import Judged, Understood
-
-# Bytes of a result: a row, each probability in it, and the empty file. Measured on results of the
-# sample model (19 classes) with 21, 341 and 1,110 tiles.
-_ROW_BYTES, _CLASS_BYTES, _FILE_BYTES = 350, 9, 160_000
 
 
 def describe(
@@ -51,7 +48,7 @@ def describe(
         "estimate": {
             "seconds": None,
             "basis": None,
-            "output_bytes": _bytes(len(chosen), len(scene.spec.classes)),
+            "output_bytes": result_bytes(len(chosen), good, len(scene.spec.classes)),
         },
         "warnings": [{"code": w.code, "message": w.message} for w in scene_warnings(scene)],
     }
@@ -130,7 +127,3 @@ def _grid(scene: Understood, valid: int) -> dict[str, Any]:
         "tiles": len(grid), "tiles_valid": valid, "tile_size": grid.tile_size,
         "stride": grid.stride, "columns": grid.columns, "rows": grid.rows,
     }  # fmt: skip
-
-
-def _bytes(tiles: int, classes: int) -> int:
-    return _FILE_BYTES + tiles * (_ROW_BYTES + classes * _CLASS_BYTES)

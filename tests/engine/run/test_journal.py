@@ -58,7 +58,7 @@ def test_each_batch_is_on_disk_before_the_file_is_closed(tmp_path: Path) -> None
     # A copy, as after a power cut: the run holds the file itself.
     copy = Path(shutil.copy(journal.path, tmp_path / "copy.gpkg"))
     assert table(copy, "SELECT count(*) FROM tiles") == [(2,)]
-    assert table(copy, "SELECT state FROM mm_run") == [("running",)]
+    assert table(copy, "SELECT state FROM mm_run") == [("partial",)]
     journal.close("partial")
 
 
