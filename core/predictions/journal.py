@@ -128,7 +128,9 @@ def held_state(path: str, overwrite: bool) -> JournalState | None:
     if overwrite or not is_there(target):
         return None
     with explained(target), closing(sqlite3.connect(target)) as connection:
-        return read_state(connection)
+        # A death before the first commit leaves a file without tables.
+        is_begun = connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+        return read_state(connection) if is_begun else None
 
 
 def read_state(connection: sqlite3.Connection) -> JournalState:
