@@ -164,7 +164,7 @@ class Killer:
         self._models = ModelCache()
         self._models.get(str(folder / "model"), torch.device("cpu"))
         whole = folder / "whole.gpkg"
-        in_fork(lambda: self._run(whole, 5))
+        in_fork(lambda: self.run(whole, 5))
         self._told, self._numbers = content(whole)
         assert len(self._told["ids"]) == TILES
 
@@ -182,15 +182,21 @@ class Killer:
         for _ in range(self._chance.choice((1, 1, 1, 2))):
             self._kill_one(path)
             self._check_after_death(path)
-        in_fork(lambda: self._run(path, self._chance.choice(BATCH_SIZES)))
-        told, numbers = content(path)
-        for name, expected in self._told.items():
-            assert told[name] == expected, f"trial {number}: {name} differs"
-        np.testing.assert_allclose(numbers, self._numbers, rtol=0, atol=1e-6, equal_nan=True)
+        in_fork(lambda: self.run(path, self._chance.choice(BATCH_SIZES)))
+        self.check_whole(path, f"trial {number}")
         assert not list(self.folder.glob(f"{path.name}-*")), "something was left beside the file"
         path.unlink()
 
-    def _run(self, path: Path, batch_size: int, signs: int | None = None) -> None:
+    def check_whole(self, path: Path, what: str) -> None:
+        """Hold a finished file against the one of the run that was left in peace."""
+        told, numbers = content(path)
+        for name, expected in self._told.items():
+            assert told[name] == expected, f"{what}: {name} differs"
+        np.testing.assert_allclose(numbers, self._numbers, rtol=0, atol=1e-6, equal_nan=True)
+
+    def run(self, path: Path, batch_size: int, signs: int | None = None) -> None:
+        """Classify the small pair; ``signs`` is a pipe that hears of its progress."""
+
         def emit(message: Message) -> None:
             if signs is not None and isinstance(message, (Phase, Rows)):
                 os.write(signs, b".")
@@ -200,7 +206,7 @@ class Killer:
     def _kill_one(self, path: Path) -> None:
         size = self._chance.choice(BATCH_SIZES)
         seen, signs = os.pipe()
-        child = forked(lambda: self._run(path, size, signs))
+        child = forked(lambda: self.run(path, size, signs))
         os.close(signs)
         self._wait_for_an_instant(path, seen, PHASES + TILES // size)
         os.kill(child, signal.SIGKILL)

@@ -65,7 +65,7 @@ def _one_run(client: WorkerClient, job: object, chance: random.Random) -> None:
     client.run(job, heard.append, lambda: stop_at is not None and len(heard) >= stop_at)
     if stop_at is not None:
         summary = client.run(job)
-        assert summary.state == "complete" and summary.tiles == TILES, summary
+        assert (summary.state, summary.tiles) == ("complete", TILES)
 
 
 def slope(points: list[tuple[float, float]]) -> float:
