@@ -27,7 +27,7 @@ from mm_qgis_plugin.worker import session_worker
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills as on POSIX")
 
 # Many overlapping tiles in small batches: the end does not come before the kill.
-LONG = {"STRIDE": 16, "BATCH_SIZE": 2}
+LONG = {"STRIDE": 24, "BATCH_SIZE": 2}
 HOLDS = """
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1])
@@ -150,10 +150,10 @@ def test_dock_shows_what_a_killed_worker_had_finished(
 ) -> None:
     path = tmp_path / "part.gpkg"
     dock.output.setFilePath(str(path))
-    dock.advanced.stride.setValue(16)
+    dock.advanced.stride.setValue(24)
     dock.advanced.batch_size.setValue(2)
     dock.run_button.click()
-    spin_until(lambda: dock.panel.bar.value() > 4)
+    spin_until(lambda: dock.panel.bar.value() > 2)
     kill_the_worker()
     finish(dock)
     assert "Finished tiles are kept and shown" in dock.panel.message.text()
