@@ -3,7 +3,7 @@ SHELL := /bin/bash
 QGIS_RUN := source tools/env.sh && qgis_env XDG_RUNTIME_DIR="$$(runtime_dir)"
 DEV_PROFILES := build/dev/profiles
 
-.PHONY: help setup demo test test-engine test-qgis lint package plugin dev sample-model clean
+.PHONY: help setup demo test test-engine test-qgis soak lint package plugin dev sample-model clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s $$'\t'
@@ -26,6 +26,9 @@ test-engine:
 test-qgis: plugin
 	$(QGIS_RUN) QT_QPA_PLATFORM=offscreen MULTIMODAL_WORKER_PYTHON="$(CURDIR)/.venv/bin/python" \
 		.venv-qgis/bin/python -m pytest tests/qgis tests/desktop
+
+soak: setup  ## 500 killed runs, then two hours in one worker (SOAK_HOURS, SOAK_KILLS)
+	.venv/bin/python tests/soak/soak.py
 
 lint: setup  ## ruff and mypy
 	.venv/bin/ruff check .

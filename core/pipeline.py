@@ -14,14 +14,15 @@ import numpy as np
 import torch
 
 from .checkpoint import from_pretrained
+from .contract.drive import check_room
 from .contract.errors import CancelledError, ModelFolderError
 from .contract.job import ClassifyJob, check_sensors, fingerprint
 from .contract.messages import Log, Message, Phase, Plan, Progress, Rows
 from .contract.model_folder import config_digest, read_spec
-from .contract.result import OK, RunSummary, TileResult
+from .contract.result import COMPLETE, OK, PARTIAL, RunSummary, TileResult, result_bytes
 from .contract.source_identity import without_credentials
 from .contract.spec import ModelSpec
-from .contract.target import check_output
+from .contract.target import check_output, real_path
 from .contract.version import version
 from .estimate import with_seconds
 from .inference import (
@@ -106,6 +107,7 @@ class _Run:
     device: str = ""
     precision: str = ""
     done_now: int = 0
+    report: dict[str, Any] = field(default_factory=dict)
 
     def run(self) -> RunSummary:
         self.emit(Phase("open", "Opening the rasters"))
@@ -125,10 +127,20 @@ class _Run:
             todo = [tile for tile in tiles if held is None or tile.tile_id not in held.finished]
             size = min(self.job.batch_size or default_batch_size(device), max(len(todo), 1))
             self.emit(Plan(len(tiles), len(todo), scene.crs_wkt, self.device, self.precision, size))
-            if held is not None and held.state == "complete" and not todo:
+            if held is not None and held.state == COMPLETE and not todo:
                 return self._summary(scene, tiles, held, held.state)
+            self.report = scene.describe(self.job.extent_wkt, self.job.aoi_wkt, self.job.min_valid)
+            self._check_room(len(todo), len(spec.classes))
             predictor = self._predictor(device, size) if todo else None
             return self._write(scene, tiles, todo, predictor, spec, identity)
+
+    def _check_room(self, todo: int, classes: int) -> None:
+        """Refuse a run that the drive cannot hold, before any work is done."""
+        skipped = self.report["expected_skipped"] / max(self.report["selected"], 1)
+        target = real_path(self.job.output)
+        replaced = target.stat().st_size if self.job.overwrite and target.exists() else 0
+        needed = result_bytes(todo, round(todo * (1 - skipped)), classes)
+        check_room(target, max(needed - replaced, 0))
 
     def _predictor(self, device: torch.device, size: int) -> Predictor | None:
         """Load the model before the output is touched; None where the run was cancelled."""
@@ -151,7 +163,7 @@ class _Run:
         run = {
             "device": self.device, "precision": self.precision, "versions": _versions(),
             "parameters": _shown(self.job),
-            "scene": scene.describe(self.job.extent_wkt, self.job.aoi_wkt, self.job.min_valid),
+            "scene": self.report,
         }  # fmt: skip
         journal = Journal.open(
             self.job.output, spec, identity, scene.crs_wkt, run, overwrite=self.job.overwrite
@@ -167,7 +179,7 @@ class _Run:
         except BaseException:
             journal.abandon()
             raise
-        state = "complete" if self.done_now == len(todo) else "partial"
+        state = COMPLETE if self.done_now == len(todo) else PARTIAL
         summary = self._summary(scene, tiles, held, state)
         journal.close(state, scene.warnings)
         model = str(identity["model"])

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+from .sidecar import SUFFIX, deciding_part
+
 # After a colon a password may hold anything, so it ends at the last @: better a place that is cut
 # short (of a name with a port and an @) than half a password.
 _USER = re.compile(r"((?<!\w)\w+://)(?:[^/?:\s]*:.*@|[^/?@\s]*@)", re.S)
@@ -44,7 +46,7 @@ def source_identity(path: str) -> dict[str, Any]:
     if local.is_file():
         stat = local.stat()
         identity.update(size=stat.st_size, modified=stat.st_mtime_ns)
-    parts = sorted(_state(part) for part in _parts(local))
+    parts = sorted(filter(None, (_state(part) for part in _parts(local))))
     if parts:
         identity["parts"] = _digest(parts)
     return identity
@@ -91,7 +93,7 @@ def _parts(local: Path) -> Iterator[Path]:
     if local.is_dir():
         yield from (path for path in local.rglob("*") if path.is_file())
         return
-    sidecar = local.with_name(f"{local.name}.aux.xml")
+    sidecar = local.with_name(f"{local.name}{SUFFIX}")
     if sidecar.is_file():
         yield sidecar
     if local.suffix.lower() == ".vrt":
@@ -106,6 +108,10 @@ def _vrt_sources(vrt: Path) -> Iterator[Path]:
 
 
 def _state(path: Path) -> str:
+    """Return what tells a file from what it was before; nothing where it decides nothing."""
+    if path.name.endswith(SUFFIX):
+        said = deciding_part(path)
+        return f"{path} {_digest([said])}" if said else ""
     stat = path.stat()
     return f"{path} {stat.st_size} {stat.st_mtime_ns}"
 

@@ -10,11 +10,13 @@ import json
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+from .differences import changed_keys, differences
+from .drive import explained
 from .errors import OutputError
 from .job import ClassifyJob, fingerprint
 from .result import LAYER, RUN_TABLE
@@ -93,25 +95,6 @@ def _existing(target: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{target.as_uri()}?mode=rw", uri=True, timeout=0)
 
 
-@contextmanager
-def explained(target: Path) -> Iterator[None]:
-    """Turn what SQLite and the system say about a result file into an OutputError."""
-    try:
-        yield
-    except (sqlite3.Error, OSError) as problem:
-        if "locked" in str(problem):
-            raise OutputError(
-                f"Another run holds '{target}' (it is locked): let it end, or close programs that "
-                "have the file open; then run again. Finished tiles are kept.",
-                path=str(target),
-            ) from problem
-        raise OutputError(
-            f"'{target}' cannot be written ({problem}). Finished tiles are kept. Check the disk's "
-            "space and rights, and close programs that have the file open; then run again.",
-            path=str(target),
-        ) from problem
-
-
 def holds_run(
     connection: sqlite3.Connection, target: Path, identity: Mapping[str, Any], overwrite: bool
 ) -> bool:
@@ -173,11 +156,11 @@ def _check_same_run(
     target: Path, there: Mapping[str, Any], identity: Mapping[str, Any], overwrite: bool
 ) -> None:
     wanted = json.loads(json.dumps(identity))
-    changed = sorted(key for key in {*there, *wanted} if there.get(key) != wanted.get(key))
+    changed = changed_keys(there, wanted)
     if changed and not overwrite:
         raise OutputError(
-            f"'{target}' holds another run (different: {', '.join(changed)}): choose another "
-            "file, or start over and replace it.",
+            f"'{target}' holds another run (different: {differences(there, wanted)}): choose "
+            "another file, or start over and replace it (--overwrite on the command line).",
             path=str(target),
             changed=changed,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,11 +13,12 @@ from typing import Any
 
 from fudgeo import GeoPackage
 
+from ..contract.drive import check_still_there, explained
+from ..contract.errors import OutputError
 from ..contract.job import fingerprint_digest
-from ..contract.qml import result_style_qml
-from ..contract.result import LAYER, OK, RUN_TABLE, TileResult
+from ..contract.result import LAYER, OK, PARTIAL, RUN_TABLE, TileResult, result_bytes
 from ..contract.spec import ModelSpec
-from ..contract.target import check_target, explained, holds_run, is_there, real_path
+from ..contract.target import check_target, holds_run, is_there, real_path
 from . import schema
 
 
@@ -69,7 +70,7 @@ class Journal:
             # Asked again now that nobody else can write.
             goes_on = holds_run(package.connection, target, identity, overwrite)
             if goes_on:
-                schema.start_again(package)
+                schema.start_again(package, spec)
                 with package.connection:
                     _write_run(package.connection, spec, identity, run)
             else:
@@ -82,25 +83,37 @@ class Journal:
 
     def append(self, rows: Sequence[TileResult]) -> None:
         """Commit rows in one transaction: all of them are on disk when this returns."""
+        # Better to stop while there is room to close the file.
+        check_still_there(self.path, _rows_bytes(len(rows), self._spec))
         with explained(self.path), self._package.connection:
             schema.insert(self._package, rows, self._spec)
+        check_still_there(self.path)
 
     def close(self, state: str, warnings: Sequence[str] = ()) -> None:
-        """Build the index, store style and state, and close the file."""
+        """Store how the run ended, and close the file."""
         # Closed whatever happens: an open connection would keep the next run out.
         with explained(self.path), closing(self._package.connection):
-            schema.finish(self._package)
-            schema.store_style(self._package, result_style_qml(self._spec))
             self._update_run(state=state, finished=_now(), warnings=_json(list(warnings)))
+        check_still_there(self.path)
 
     def abandon(self) -> None:
-        """Close after an error: finished tiles stay as a partial result, an empty file goes."""
-        with explained(self.path), closing(self._package.connection) as connection:
-            connection.rollback()
-            if self.state().finished or not self._is_new:
-                self.close("partial")
-                return
-        _remove(self.path)
+        """Close after an error: finished tiles stay as a partial result, an empty file goes.
+
+        What a failing drive says now is not told: the file was partial before.
+        """
+        is_empty = False
+        with (
+            suppress(OutputError),
+            explained(self.path),
+            closing(self._package.connection) as open_,
+        ):
+            open_.rollback()
+            is_empty = self._is_new and not self.state().finished
+            if not is_empty:
+                self._update_run(state=PARTIAL, finished=_now())
+        if is_empty:
+            with suppress(OSError):
+                _remove(self.path)
 
     def _update_run(self, **values: str) -> None:
         assignments = ", ".join(f"{key} = ?" for key in values)
@@ -115,13 +128,17 @@ def held_state(path: str, overwrite: bool) -> JournalState | None:
     if overwrite or not is_there(target):
         return None
     with explained(target), closing(sqlite3.connect(target)) as connection:
-        return read_state(connection)
+        # A death before the first commit leaves a file without tables.
+        is_begun = connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+        return read_state(connection) if is_begun else None
 
 
 def read_state(connection: sqlite3.Connection) -> JournalState:
     """Return what a result file holds."""
     run = connection.execute(f"SELECT state, device, precision FROM {RUN_TABLE}").fetchone()
-    rows = connection.execute(f"SELECT tile_id, status FROM {LAYER}").fetchall()
+    # What a user drew into the layer has no number.
+    query = f"SELECT tile_id, ifnull(status, 'skipped: unknown') FROM {LAYER} WHERE tile_id >= 0"
+    rows = connection.execute(query).fetchall()
     reasons: dict[str, int] = {}
     for _, status in rows:
         if status != OK:
@@ -131,7 +148,7 @@ def read_state(connection: sqlite3.Connection) -> JournalState:
         frozenset(tile_id for tile_id, _ in rows),
         len(rows) - sum(reasons.values()),
         reasons,
-        *(run or ("partial", "", "")),
+        *(run or (PARTIAL, "", "")),
     )
 
 
@@ -183,7 +200,7 @@ def _write_run(
         "fingerprint": fingerprint_digest(identity),
         "identity": _json(identity),
         "spec": _json(spec.to_dict()),
-        "state": "running",
+        "state": PARTIAL,  # until all is there: a run that dies cannot say so
         "started": _now(),
         **{key: v if isinstance(v, str) else _json(v) for key, v in run.items()},
     }
@@ -191,6 +208,11 @@ def _write_run(
     connection.execute(f"DELETE FROM {RUN_TABLE}")
     statement = f"INSERT INTO {RUN_TABLE} ({columns}) VALUES ({marks})"
     connection.execute(statement, tuple(values.values()))
+
+
+def _rows_bytes(count: int, spec: ModelSpec) -> int:
+    classes = len(spec.classes)
+    return result_bytes(count, count, classes) - result_bytes(0, 0, classes)
 
 
 def _json(value: Any) -> str:

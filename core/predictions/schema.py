@@ -11,7 +11,8 @@ from fudgeo.enumeration import FieldType, ShapeType
 from fudgeo.geometry import Polygon
 from rasterio.crs import CRS
 
-from ..contract.result import LAYER, RUN_TABLE, TileResult, result_fields
+from ..contract.qml import result_style_qml
+from ..contract.result import LAYER, RUN_TABLE, Corner, TileResult, result_fields
 from ..contract.spec import ModelSpec
 
 GEOMETRY = "geom"
@@ -25,6 +26,11 @@ RUN_FIELDS = (
 _KINDS = {"integer": FieldType.integer, "real": FieldType.double, "text": FieldType.text}
 # Codes of coordinate systems that no authority knows start here, as GDAL's do.
 _CUSTOM_SRS = 100_000
+# A tile's row stands at its number: rows come back in the order of the grid, whatever the order
+# in which they were finished, and no tile can be there twice. From here on stand rows of others.
+_FIRST_FID, _OTHERS = 1, 1 << 40
+# Older ones of GDAL make six, newer ones and fudgeo seven.
+_INDEX_TRIGGERS = 6
 _STYLES = """
 CREATE TABLE layer_styles (
     id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, f_table_catalog TEXT(256),
@@ -36,35 +42,52 @@ CREATE TABLE layer_styles (
 
 
 def create(spec: ModelSpec, crs_wkt: str) -> MemoryGeoPackage:
-    """Make the empty tables in memory; the spatial index follows in :func:`finish`."""
+    """Make the empty file in memory, with spatial index and style: each commit leaves a layer."""
     package = MemoryGeoPackage.create(flavor="EPSG", ogr_contents=True)
     # Nothing newer than GeoPackage 1.2 is used; 1.4, fudgeo's word, makes older GDAL warn.
     package.connection.execute("PRAGMA user_version = 10200")
     fields = [Field(f.name, _KINDS[f.kind]) for f in result_fields(spec)]
     package.create_feature_class(
         LAYER, _reference_system(crs_wkt), ShapeType.polygon, fields=fields,
-        description="Predictions by tile", geom_name=GEOMETRY, spatial_index=False,
+        description="Predictions by tile", geom_name=GEOMETRY, spatial_index=True,
     )  # fmt: skip
     package.create_table(RUN_TABLE, [Field(name, kind) for name, kind in RUN_FIELDS])
+    store_style(package, result_style_qml(spec))
     with package.connection:
         stamp(package.connection)
     return package
 
 
 def insert(package: GeoPackage, rows: Sequence[TileResult], spec: ModelSpec) -> None:
-    """Insert rows; the caller holds the transaction."""
-    layer = FeatureClass(package, LAYER)
-    srs_id = layer.spatial_reference_system.srs_id
+    """Insert rows and widen the layer's extent; the caller holds the transaction."""
+    srs_id = FeatureClass(package, LAYER).spatial_reference_system.srs_id
     names = [field.name for field in result_fields(spec)]
-    columns = ", ".join([GEOMETRY, *map(_quoted, names)])
-    marks = ", ".join("?" * (len(names) + 1))
+    columns = ", ".join(["fid", GEOMETRY, *map(_quoted, names)])
+    marks = ", ".join("?" * (len(names) + 2))
     package.connection.executemany(
         f"INSERT INTO {LAYER} ({columns}) VALUES ({marks})",
-        [(_polygon(row, srs_id), *row.attributes(spec).values()) for row in rows],
+        [
+            (row.tile_id + _FIRST_FID, _polygon(row, srs_id), *row.attributes(spec).values())
+            for row in rows
+        ],
+    )
+    _widen(package.connection, [corner for row in rows for corner in row.corners])
+    stamp(package.connection)
+
+
+def _widen(connection: sqlite3.Connection, corners: Sequence[Corner]) -> None:
+    if not corners:
+        return
+    x, y = [x for x, _ in corners], [y for _, y in corners]
+    connection.execute(
+        "UPDATE gpkg_contents SET min_x = min(ifnull(min_x, ?1), ?1), "
+        "min_y = min(ifnull(min_y, ?2), ?2), max_x = max(ifnull(max_x, ?3), ?3), "
+        "max_y = max(ifnull(max_y, ?4), ?4) WHERE table_name = ?5",
+        (min(x), min(y), max(x), max(y), LAYER),
     )
 
 
-def store_style(package: GeoPackage, qml: str) -> None:
+def store_style(package: GeoPackage | MemoryGeoPackage, qml: str) -> None:
     """Store the default style, as QGIS looks for it in ``layer_styles``."""
     connection = package.connection
     exists = "SELECT 1 FROM sqlite_master WHERE name = 'layer_styles'"
@@ -86,17 +109,6 @@ def store_style(package: GeoPackage, qml: str) -> None:
         )
 
 
-def finish(package: GeoPackage) -> None:
-    """Build the spatial index with its triggers, and write the extent and the row count."""
-    layer = FeatureClass(package, LAYER)
-    layer.drop_spatial_index()
-    layer.add_spatial_index()
-    if not layer.is_empty:
-        # The getter computes the extent of the rows where none is stored.
-        layer.extent = _extent(package)
-    package.connection.commit()
-
-
 def stamp(connection: sqlite3.Connection) -> None:
     """Say when the tables changed, in UTC; the caller holds the transaction.
 
@@ -105,9 +117,58 @@ def stamp(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE gpkg_contents SET last_change = strftime('%Y-%m-%dT%H:%M:%fZ')")
 
 
-def start_again(package: GeoPackage) -> None:
-    """Drop the spatial index, so that rows can be added without its triggers."""
-    FeatureClass(package, LAYER).drop_spatial_index()
+def start_again(package: GeoPackage, spec: ModelSpec) -> None:
+    """Put right what other programs made of a file, before a run goes on in it."""
+    layer = FeatureClass(package, LAYER)
+    misplaced = _misplaced(package.connection)
+    if misplaced or not _is_indexed(package.connection):
+        layer.drop_spatial_index()
+        if misplaced:
+            _put_in_place(package.connection)
+        layer.add_spatial_index()
+        package.connection.commit()
+    store_style(package, result_style_qml(spec))
+    with package.connection as connection:
+        extent = (None,) * 4 if layer.is_empty else _extent(package)
+        connection.execute(
+            "UPDATE gpkg_contents SET min_x = ?, min_y = ?, max_x = ?, max_y = ? "
+            "WHERE table_name = ?", (*extent, LAYER),
+        )  # fmt: skip
+
+
+def _misplaced(connection: sqlite3.Connection) -> bool:
+    query = (
+        f"SELECT 1 FROM {LAYER} WHERE fid < {_OTHERS} AND fid IS NOT tile_id + {_FIRST_FID} LIMIT 1"
+    )
+    return connection.execute(query).fetchone() is not None
+
+
+def _put_in_place(connection: sqlite3.Connection) -> None:
+    """Give each tile its row again; what a user drew, or copied, stands behind all tiles."""
+    with connection:
+        wrong = f"fid < {_OTHERS} AND fid IS NOT tile_id + {_FIRST_FID}"
+        connection.execute(f"UPDATE {LAYER} SET fid = fid + {_OTHERS} WHERE {wrong}")
+        connection.execute(
+            f"UPDATE OR IGNORE {LAYER} SET fid = tile_id + {_FIRST_FID} "
+            f"WHERE fid >= {_OTHERS} AND tile_id >= 0"
+        )
+
+
+def _is_indexed(connection: sqlite3.Connection) -> bool:
+    """Return whether the index knows as many rows as there are; another program may have lost it.
+
+    A death while it was made again leaves it without rows.
+    """
+    index = f"rtree_{LAYER}_{GEOMETRY}"
+    try:
+        (counts,) = connection.execute(
+            f"SELECT (SELECT count(*) FROM {index}) = (SELECT count(*) FROM {LAYER}), "
+            f"(SELECT count(*) FROM sqlite_master WHERE name LIKE '{index}_%' "
+            "AND type = 'trigger')"
+        ).fetchall()
+    except sqlite3.OperationalError:
+        return False
+    return bool(counts[0]) and counts[1] >= _INDEX_TRIGGERS
 
 
 def _extent(package: GeoPackage) -> tuple[float, float, float, float]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..contract.result import result_bytes
 from .expectation import expected_valid
 from .geometry import crs_name
 from .mask import CloudMask, sample_clouds
@@ -16,10 +17,6 @@ from .radar import S1Verdict
 from .radiometry import SceneWarning
 from .sources import Found
 from .understood import Judged, Understood
-
-# Bytes of a result: a row, each probability in it, and the empty file. Measured on results of the
-# sample model (19 classes) with 21, 341 and 1,110 tiles.
-_ROW_BYTES, _CLASS_BYTES, _FILE_BYTES = 350, 9, 160_000
 
 
 def describe(
@@ -53,7 +50,7 @@ def describe(
         "estimate": {
             "seconds": None,
             "basis": None,
-            "output_bytes": _bytes(len(chosen), len(scene.spec.classes)),
+            "output_bytes": result_bytes(len(chosen), good, len(scene.spec.classes)),
         },
         "warnings": [{"code": w.code, "message": w.message} for w in warnings],
     }
@@ -132,7 +129,3 @@ def _grid(scene: Understood, valid: int) -> dict[str, Any]:
         "tiles": len(grid), "tiles_valid": valid, "tile_size": grid.tile_size,
         "stride": grid.stride, "columns": grid.columns, "rows": grid.rows,
     }  # fmt: skip
-
-
-def _bytes(tiles: int, classes: int) -> int:
-    return _FILE_BYTES + tiles * (_ROW_BYTES + classes * _CLASS_BYTES)

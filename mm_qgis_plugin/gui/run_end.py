@@ -6,7 +6,12 @@ from qgis.core import QgsVectorLayer
 from qgis.gui import QgisInterface
 
 from ..about import tr
-from ..core.contract.errors import CancelledError, MultimodalError
+from ..core.contract.errors import (
+    CancelledError,
+    MultimodalError,
+    WorkerCrashedError,
+    WorkerSilentError,
+)
 from ..core.contract.result import RunSummary
 from ..progress_text import counts_text, repeat_text, summary_text, tiles_text
 from . import status_panel as status
@@ -58,7 +63,7 @@ def whereabouts(run: Run, *, complete: bool) -> str:
 def problem_of(run: Run, problem: MultimodalError) -> MultimodalError:
     """Return what went wrong, with what a user of the dock wants to know of a cancel."""
     if not isinstance(problem, CancelledError):
-        return problem
+        return _with_what_is_kept(run, problem)
     text = problem.message
     if run.is_temporary:  # The journal is nobody's file.
         text = tr("Cancelled. Finished tiles are kept; the same run again goes on from there.")
@@ -67,3 +72,13 @@ def problem_of(run: Run, problem: MultimodalError) -> MultimodalError:
     if run.lost_project and run.path.exists():
         text = f"{text} {whereabouts(run, complete=False)}"
     return CancelledError(text)
+
+
+def _with_what_is_kept(run: Run, problem: MultimodalError) -> MultimodalError:
+    """Say of a worker that broke down that its tiles are there."""
+    is_worker = isinstance(problem, (WorkerCrashedError, WorkerSilentError))
+    if not is_worker or not run.has_new_tiles:
+        return problem
+    kept = tr("Finished tiles are kept and shown; the same run again goes on from there.")
+    # First: what follows quotes the worker at length.
+    return type(problem)(f"{kept} {problem.message}", **problem.details)

@@ -14,9 +14,12 @@ from qgis.core import (
 )
 
 from ..about import tr
-from ..core.contract.errors import CancelledError, OutputError
+from ..core.contract.drive import check_room
+from ..core.contract.errors import CancelledError, MultimodalError, OutputError
 from ..core.contract.job import ClassifyJob
+from ..core.contract.messages import Plan
 from ..core.contract.model_folder import read_spec
+from ..core.contract.result import COMPLETE, PARTIAL, result_bytes
 from ..core.contract.spec import ModelSpec
 from ..progress_text import repeat_text, summary_text
 from ..results import Journal, open_journal, qgis_fields
@@ -24,7 +27,7 @@ from ..style import ResultStyler, apply_style, save_default_style
 from ..worker import session_worker
 from . import parameters as names
 from .base import SceneAlgorithm
-from .destination import check_written, fill, sink_place
+from .destination import Place, check_written, fill, sink_place
 from .reading import JobReader
 from .reporter import Reporter
 
@@ -79,7 +82,7 @@ class ClassifyAlgorithm(SceneAlgorithm):
     ) -> dict[str, Any]:
         """Run the worker, then copy its journal to the sink, also after a cancel."""
         assert self._job is not None
-        state = self._run(self._job, feedback)
+        state = self._run(self._job, parameters, feedback)
         journal = open_journal(Path(self._job.output))
         feedback.pushInfo(tr("Journal: {}").format(journal.path))
         destination, counts = self._copy(journal, parameters, context)
@@ -91,24 +94,45 @@ class ClassifyAlgorithm(SceneAlgorithm):
             **counts,
         }
 
-    def _run(self, job: ClassifyJob, feedback: QgsProcessingFeedback) -> str:
-        """Run the worker; returns ``complete`` or ``partial``."""
-        reporter = Reporter(feedback)
+    def _run(self, job: ClassifyJob, parameters: dict, feedback: QgsProcessingFeedback) -> str:
+        """Run the worker; returns ``complete`` or ``partial``, the latter also after a crash."""
+        place = sink_place(parameters.get(names.OUTPUT))
+        reporter = Reporter(feedback, lambda plan: self._check_room(plan, place))
         try:
-            summary = session_worker().run(job, reporter.on_message, feedback.isCanceled)
-        except CancelledError as problem:
-            if not Path(job.output).exists():
-                raise
-            feedback.pushWarning(problem.message)
-            return "partial"
+            summary = session_worker().run(job, reporter.on_message, reporter.is_stopped)
+        except MultimodalError as problem:
+            self._tell_broken(problem, reporter, feedback)
+            return PARTIAL
+        if reporter.refusal is not None:
+            raise reporter.refusal
         text = repeat_text if reporter.was_complete else summary_text
         feedback.pushInfo(text(summary))
-        if summary.state != "complete":
-            feedback.pushWarning(
-                tr("Stopped before the end: the finished tiles are in the output. The same run "
-                   "again goes on from there.")
-            )  # fmt: skip
+        if summary.state != COMPLETE:
+            feedback.pushWarning(_how_to_go_on(job))
         return summary.state
+
+    def _check_room(self, plan: Plan, place: Place | None) -> None:
+        assert self._spec is not None
+        if place is not None and plan.todo:
+            # Skipped tiles take less, and how many there will be is not known.
+            check_room(place.path.absolute(), result_bytes(plan.tiles, 0, len(self._spec.classes)))
+
+    def _tell_broken(
+        self, problem: MultimodalError, reporter: Reporter, feedback: QgsProcessingFeedback
+    ) -> None:
+        """Say why a run broke off; it is raised where there is no new tile to show."""
+        assert self._job is not None
+        if reporter.refusal is not None:
+            raise reporter.refusal
+        is_cancel = isinstance(problem, CancelledError)
+        is_worth = reporter.has_new_tiles or is_cancel
+        if not (is_worth and Path(self._job.output).exists()):
+            raise problem
+        if is_cancel:
+            feedback.pushWarning(problem.message)
+        else:
+            feedback.reportError(problem.message, False)
+        feedback.pushWarning(_how_to_go_on(self._job))
 
     def _copy(
         self, journal: Journal, parameters: dict, context: QgsProcessingContext
@@ -147,6 +171,13 @@ class ClassifyAlgorithm(SceneAlgorithm):
             apply_style(scratch, self._spec)
         elif sink_place(parameters.get(names.OUTPUT)) is not None:
             save_default_style(destination, self._spec)
+
+
+def _how_to_go_on(job: ClassifyJob) -> str:
+    return tr(
+        "Stopped before the end: the finished tiles are in the output, and in the journal '{}'. "
+        "The same run again, with this journal, goes on from there."
+    ).format(job.output)
 
 
 def _help() -> str:

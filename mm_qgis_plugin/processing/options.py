@@ -79,6 +79,9 @@ def yes_or_no(value: object) -> bool | None:
 
 def told(problem: MultimodalError) -> str:
     """Return what a user of Processing is told: also which parameter decides."""
+    if "changed" in problem.details:  # The journal holds another run.
+        way = tr("In Processing: name another JOURNAL, or set OVERWRITE to start over.")
+        return f"{problem.message} {way}"
     if not isinstance(problem, DecisionError):
         return problem.message
     parameter = decision_of(problem).upper()

@@ -320,6 +320,36 @@ def test_a_very_long_name_takes_no_time() -> None:
     assert time.monotonic() - start < 1
 
 
+SIDECAR = """<PAMDataset>
+  <PAMRasterBand band="1">
+    <Description>{name}</Description>
+    <Histograms><HistItem><HistCounts>1|2</HistCounts></HistItem></Histograms>
+    <Metadata><MDI key="STATISTICS_MEAN">12.5</MDI></Metadata>{more}
+  </PAMRasterBand>
+</PAMDataset>"""
+OWN_NAME = b'<Item name="DESCRIPTION" sample="0" role="description">B02</Item>'
+
+
+@pytest.mark.parametrize(
+    ("text", "counts"),
+    [
+        ("<PAMDataset/>", False),
+        (SIDECAR.format(name="B02", more=""), False),
+        (SIDECAR.format(name="B03", more=""), True),
+        (SIDECAR.format(name="B02", more="<NoDataValue>0</NoDataValue>"), True),
+        ("<PAMDataset><SRS>EPSG:4326</SRS></PAMDataset>", True),
+    ],
+)
+def test_what_qgis_notes_when_it_draws_a_raster_makes_no_other_run(
+    tmp_path: Path, text: str, counts: bool
+) -> None:
+    raster = tmp_path / "s2.tif"
+    raster.write_bytes(b"II*" + OWN_NAME)
+    before = source_identity(str(raster))
+    raster.with_name("s2.tif.aux.xml").write_text(text)
+    assert (source_identity(str(raster)) != before) == counts
+
+
 def test_what_a_source_is_made_of_counts(tmp_path: Path) -> None:
     folder, band = tmp_path / "scene", tmp_path / "scene" / "R10m" / "B02.jp2"
     band.parent.mkdir(parents=True)
@@ -331,7 +361,7 @@ def test_what_a_source_is_made_of_counts(tmp_path: Path) -> None:
     manifest.write_text("<a/>")
     sources = [str(folder), str(folder / "MTD_MSIL2A.xml"), str(manifest), str(vrt), str(band)]
     before = [source_identity(source) for source in sources]
-    band.with_name("B02.jp2.aux.xml").write_text("<PAMDataset/>")
+    band.with_name("B02.jp2.aux.xml").write_text(SIDECAR.format(name="B02", more=""))
     assert [a != b for a, b in zip(before, map(source_identity, sources))] == [
         True, True, True, False, True,
     ]  # fmt: skip

@@ -58,7 +58,7 @@ def test_each_batch_is_on_disk_before_the_file_is_closed(tmp_path: Path) -> None
     # A copy, as after a power cut: the run holds the file itself.
     copy = Path(shutil.copy(journal.path, tmp_path / "copy.gpkg"))
     assert table(copy, "SELECT count(*) FROM tiles") == [(2,)]
-    assert table(copy, "SELECT state FROM mm_run") == [("running",)]
+    assert table(copy, "SELECT state FROM mm_run") == [("partial",)]
     journal.close("partial")
 
 
@@ -251,3 +251,60 @@ def test_a_file_in_wal_mode_is_put_back(closed: Path) -> None:
     assert table(closed, "PRAGMA journal_mode") == [("delete",)]
     assert len(table(closed, "SELECT * FROM tiles")) == 4
     assert [path.name for path in closed.parent.iterdir()] == [closed.name]
+
+
+def test_rows_stand_in_the_order_of_the_grid(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path / "tiles.gpkg")
+    journal.append([row(5), row(1)])
+    journal.append([row(3)])
+    journal.close("complete")
+    assert table(journal.path, "SELECT fid, tile_id FROM tiles") == [(2, 1), (4, 3), (6, 5)]
+
+
+def test_a_tile_is_never_there_twice(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path / "tiles.gpkg")
+    journal.append([row(0)])
+    with pytest.raises(OutputError, match="UNIQUE"):
+        journal.append([row(1), row(0)])
+    journal.abandon()
+    assert table(journal.path, "SELECT tile_id FROM tiles") == [(0,)]
+
+
+def test_a_file_that_was_killed_is_a_whole_layer(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path / "tiles.gpkg")
+    journal.append([row(0), row(2)])
+    copy = Path(shutil.copy(journal.path, tmp_path / "copy.gpkg"))
+    extent = "SELECT min_x, min_y, max_x, max_y FROM gpkg_contents WHERE table_name = 'tiles'"
+    assert table(copy, extent) == [(0.0, 0.0, 3600.0, 1200.0)]
+    assert table(copy, "SELECT id FROM rtree_tiles_geom ORDER BY id") == [(1,), (3,)]
+    assert "<qgis" in table(copy, "SELECT styleQML FROM layer_styles")[0][0]
+    assert table(copy, "SELECT state, finished FROM mm_run") == [("partial", None)]
+    journal.close("partial")
+
+
+def test_rows_of_a_user_make_room_for_tiles(tmp_path: Path) -> None:
+    """QGIS gives a new feature the next number, which a tile to come needs."""
+    journal = open_journal(tmp_path / "tiles.gpkg")
+    journal.append([row(0), row(1)])
+    journal.close("partial")
+    with sqlite3.connect(journal.path) as connection:
+        names = [
+            name
+            for _, name in connection.execute(
+                "SELECT 1, name FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'rtree_%'"
+            )
+        ]
+        for name in names:
+            connection.execute(f"DROP TRIGGER {name}")
+        connection.execute("INSERT INTO tiles (fid, geom) SELECT 3, geom FROM tiles WHERE fid = 1")
+        connection.execute("UPDATE tiles SET fid = 9 WHERE tile_id = 1")
+    again = open_journal(journal.path)
+    assert again.state().finished == {0, 1}
+    again.append([row(2)])
+    again.close("complete")
+    assert table(journal.path, "SELECT tile_id FROM tiles") == [(0,), (1,), (2,), (None,)]
+    assert table(journal.path, "SELECT fid FROM tiles WHERE tile_id IS NOT NULL") == [
+        (1,), (2,), (3,),
+    ]  # fmt: skip
+    assert table(journal.path, "SELECT count(*) FROM rtree_tiles_geom") == [(4,)]
+    assert table(journal.path, "PRAGMA integrity_check") == [("ok",)]
