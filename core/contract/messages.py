@@ -24,6 +24,7 @@ PROTOCOL_VERSION = 2
 EARLIER_RUN, RECKONED = "earlier run", "reckoned"
 """How the speed behind ``estimate.seconds`` of a report is known: its ``estimate.basis``."""
 _NUMBER = (int, float)
+_MOST_DIGITS = 300
 
 
 @dataclass(frozen=True)
@@ -181,8 +182,14 @@ def _finite(text: str) -> float:
     return number if math.isfinite(number) else _no_number(text)
 
 
-# json reads NaN, and 1e999 as infinity.
-_STRICT: dict[str, Any] = {"parse_constant": _no_number, "parse_float": _finite}
+def _whole(text: str) -> int:
+    return int(text) if len(text) <= _MOST_DIGITS else _no_number(f"{text[:20]}...")
+
+
+# json reads NaN, 1e999 as infinity, and whole numbers that no float holds.
+_STRICT: dict[str, Any] = {
+    "parse_constant": _no_number, "parse_float": _finite, "parse_int": _whole,
+}  # fmt: skip
 
 
 def _plain(cls: Callable[..., Any], **kinds: Any) -> Callable[[Mapping[str, Any]], Any]:

@@ -56,7 +56,10 @@ def yes_or_no(value: object) -> bool | None:
 
 
 def told(problem: MultimodalError) -> str:
-    """Return what a user of Processing is told: also which parameter decides."""
+    """Return what a user of Processing is told: which parameter decides, and where the log is."""
+    if problem.details.get("log"):
+        place = tr("The worker's log is '{}'.").format(problem.details["log"])
+        return f"{problem.message}\n{place}"
     if not isinstance(problem, DecisionError):
         return problem.message
     parameter = decision_of(problem).upper()
