@@ -167,7 +167,7 @@ class _Server:
 
     def _as_error(self, problem: Exception) -> MultimodalError:
         if isinstance(problem, MultimodalError):
-            LOGGER.error("%s: %s", problem.code, problem.message)
+            LOGGER.error("%s: %s", problem.code, problem.message, exc_info=problem.__cause__)
             return problem
         LOGGER.error("an error that the worker does not know", exc_info=problem)
         lines = "".join(traceback.format_exception(problem))

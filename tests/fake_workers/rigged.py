@@ -76,7 +76,7 @@ def rig_all() -> None:
     import torch
 
     from multimodal import checkpoint, scene
-    from multimodal.predictions import schema
+    from multimodal.predictions import Journal, schema
     from multimodal.scene.warp import StackReader
 
     # The pipeline takes these two by name when it is imported, which comes next.
@@ -85,7 +85,7 @@ def rig_all() -> None:
     rig(torch.nn.Conv2d, "forward", "batch")
     rig(StackReader, "read", "read")
     rig(schema, "insert", "write")
-    rig(schema, "finish", "finish")
+    rig(Journal, "close", "finish")
 
 
 if __name__ == "__main__":
