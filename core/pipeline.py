@@ -162,7 +162,7 @@ class _Run:
             raise CancelledError("Cancelled before the first tile; the existing file is unchanged.")
         run = {
             "device": self.device, "precision": self.precision, "versions": _versions(),
-            "parameters": _shown(self.job),
+            "parameters": shown(self.job),
             "scene": self.report,
         }  # fmt: skip
         journal = Journal.open(
@@ -267,7 +267,7 @@ def _versions() -> dict[str, str]:
     }  # fmt: skip
 
 
-def _shown(job: ClassifyJob) -> dict[str, object]:
+def shown(job: ClassifyJob) -> dict[str, object]:
     """Return the job for the record, without credentials."""
     shown = job.to_dict()
     masks = [shown["mask"]] if shown["mask"] else []

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_FOLDER = "multimodal-sentinel"
+from .contract.user_folder import cache_folder
+
 _FILE = "speed.json"
 _MOST_MODELS = 100
 # A run that is shorter says more of the start than of the speed.
@@ -57,10 +58,4 @@ def _read() -> dict[str, Any]:
 
 
 def _path() -> Path:
-    if os.name == "nt":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / _FOLDER / _FILE
+    return cache_folder() / _FILE

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import faulthandler
+import logging
 import os
 import platform
 import queue
@@ -9,9 +11,10 @@ import signal
 import sys
 import threading
 import traceback
-from typing import TextIO
+from typing import IO, NoReturn, TextIO
 
-from .contract.errors import InternalError, MultimodalError, ProtocolError
+from .contract.errors import DeviceError, InternalError, MultimodalError, ProtocolError
+from .contract.lines import MAX_LINE, lines_of
 from .contract.messages import (
     PROTOCOL_VERSION,
     Cancel,
@@ -21,41 +24,67 @@ from .contract.messages import (
     Hello,
     Inspect,
     Inspected,
+    Log,
     Message,
+    Phase,
+    Plan,
     Shutdown,
     decode,
     encode,
 )
 from .contract.version import version
+from .orphan_guard import GRACE_SECONDS, end_after, guard
+from .worker_log import LOGGER, log_versions, start_log
+from .worker_pulse import Pulse
 
 
-def main() -> int:
-    """Serve jobs until stdin is closed or a Shutdown comes."""
+def main() -> NoReturn:
+    """Serve jobs until stdin is closed or a Shutdown comes, then end the process."""
+    guard()
     output = _take_stdout()
-    # Windows would read it in the code page of the machine, and stop at a byte it does not know.
-    sys.stdin.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is QGIS's to answer
-    # Heavy imports here, on the main thread and before stdin is read: on Windows they deadlock
-    # beside a thread that waits on a pipe.
-    from .pipeline import ModelCache
+    # Where each thread stands when native code crashes, on stderr, for the client to quote.
+    faulthandler.enable()
+    log = start_log()
+    system = f"Python {platform.python_version()}, {platform.platform()}"
+    LOGGER.info("worker %s starts: %s", version(), system)
+    server = _Server(output, _models(), log)
+    server.send(Hello(PROTOCOL_VERSION, version(), platform.python_version(), os.getpid(), log))
+    server.serve(sys.stdin.buffer)
+    LOGGER.info("worker ends")
+    logging.shutdown()
+    sys.stderr.flush()
+    # Not by returning: the interpreter would wait for a thread that reads from a dead drive.
+    os._exit(0)
 
-    server = _Server(output, ModelCache())
-    server.send(Hello(PROTOCOL_VERSION, version(), platform.python_version(), os.getpid()))
-    threading.Thread(target=server.listen, args=(sys.stdin,), daemon=True).start()
-    server.serve()
-    return 0
+
+def _models() -> object:
+    """Import what is heavy, here on the main thread and before stdin is read.
+
+    On Windows it deadlocks beside a thread that waits on a pipe.
+    """
+    try:
+        from .pipeline import ModelCache
+    except BaseException:
+        LOGGER.exception("the worker's libraries cannot be loaded")
+        raise
+    log_versions()
+    return ModelCache()
 
 
 class _Server:
     """Jobs run on the thread that calls :meth:`serve`; another one listens for Cancel."""
 
-    def __init__(self, output: TextIO, models: object) -> None:
+    def __init__(self, output: TextIO, models: object, log: str) -> None:
         self._output = output
         self._models = models
+        self._log = log
         self._lock = threading.Lock()
         self._jobs: queue.Queue[tuple[str, Classify | Inspect] | None] = queue.Queue()
         self._cancelled: set[str] = set()
         self._closing = threading.Event()
+        self._ended = threading.Event()
+        self._pulse = Pulse(self.send)
 
     def send(self, message: Message, job: str = "") -> None:
         """Write one line; a client that is gone means that nobody wants to know."""
@@ -67,63 +96,123 @@ class _Server:
             except (OSError, ValueError):  # Windows calls a broken pipe an invalid argument
                 self._closing.set()
 
-    def listen(self, lines: TextIO) -> None:
+    def serve(self, orders: IO[bytes]) -> None:
+        """Run jobs one after the other."""
+        threading.Thread(target=self._listen_to_the_end, args=(orders,), daemon=True).start()
+        threading.Thread(target=self._pulse.beat, args=(self._closing,), daemon=True).start()
+        while (item := self._jobs.get()) is not None:
+            job, order = item
+            self._pulse.begin(job, "Looking at the rasters")
+            self._send_end(self._run(job, order), job)
+            self._cancelled.discard(job)
+        self._ended.set()
+
+    def _listen_to_the_end(self, orders: IO[bytes]) -> None:
         """Take messages until stdin is closed, which cancels what runs."""
         try:
-            self._listen(lines)
+            self._listen(orders)
         finally:
             # Whatever ended the listening: without it the process would stay as an orphan.
             self._closing.set()
             self._jobs.put(None)
+            end_after(GRACE_SECONDS, self._ended)
 
-    def _listen(self, lines: TextIO) -> None:
-        for line in lines:
+    def _listen(self, orders: IO[bytes]) -> None:
+        for line in lines_of(orders):
             try:
-                job, message = decode(line)
+                job, message = decode(_whole(line))
             except MultimodalError as problem:
+                LOGGER.warning("a message is refused: %s", problem.message)
                 self.send(Failed(ProtocolError(problem.message)))
                 continue
             if isinstance(message, (Classify, Inspect)):
                 self._jobs.put((job, message))
             elif isinstance(message, Cancel):
+                LOGGER.info("cancel of %s", job)
                 self._cancelled.add(job)
             elif isinstance(message, Shutdown):
                 return
 
-    def serve(self) -> None:
-        """Run jobs one after the other."""
-        while (item := self._jobs.get()) is not None:
-            job, order = item
-            self.send(self._run(job, order), job)
-            self._cancelled.discard(job)
-
     def _run(self, job: str, order: Classify | Inspect) -> Message:
-        from .pipeline import ModelCache, classify, inspect
+        from .pipeline import ModelCache, classify, inspect, shown
 
         assert isinstance(self._models, ModelCache)
         try:
+            LOGGER.info("%s %s: %s", type(order).__name__, job, _short(shown(order.job)))
             if isinstance(order, Inspect):
                 return Inspected(inspect(order.job))
             summary = classify(
                 order.job,
-                lambda message: self.send(message, job),
+                lambda message: self._tell(message, job),
                 lambda: self._closing.is_set() or job in self._cancelled,
                 self._models,
             )
-        except MultimodalError as problem:
-            return Failed(problem)
         except Exception as problem:  # noqa: BLE001  # told to the client as a coded error
-            return Failed(_internal(problem))
+            return Failed(self._as_error(problem))
+        LOGGER.info("%s: %s of %s tiles", summary.state, summary.classified, summary.tiles)
         return Finished(summary)
 
+    def _tell(self, message: Message, job: str) -> None:
+        if isinstance(message, (Phase, Plan, Log)):
+            LOGGER.log(_level(message), "%s", _in_log(message))
+        self._pulse.saw(message)
+        self.send(message, job)
 
-def _internal(problem: Exception) -> InternalError:
-    summary = "".join(traceback.format_exception_only(problem)).strip()
-    return InternalError(
-        f"The worker met an error that it does not know ({summary}). Finished tiles are kept. "
-        "Please report it with the details.",
-        traceback="".join(traceback.format_exception(problem)),
-    )
+    def _send_end(self, message: Message, job: str) -> None:
+        self._pulse.end()
+        try:
+            self.send(message, job)
+        except ValueError as problem:  # a number that JSON has no word for
+            self.send(Failed(self._as_error(problem)), job)
+
+    def _as_error(self, problem: Exception) -> MultimodalError:
+        if isinstance(problem, MultimodalError):
+            LOGGER.error("%s: %s", problem.code, problem.message, exc_info=problem.__cause__)
+            return problem
+        LOGGER.error("an error that the worker does not know", exc_info=problem)
+        lines = "".join(traceback.format_exception(problem))
+        if isinstance(problem, MemoryError):
+            return DeviceError(
+                "The worker ran out of memory. Finished tiles are kept: close other programs, or "
+                "choose a smaller batch size under Advanced, and run again to go on.",
+                traceback=lines,
+            )
+        summary = "".join(traceback.format_exception_only(problem)).strip()
+        where = f" and the worker's log '{self._log}'" if self._log else ""
+        return InternalError(
+            f"The worker met an error that it does not know ({summary}). Finished tiles are kept. "
+            f"Please report it with the details{where}.",
+            traceback=lines,
+        )
+
+
+def _whole(line: str | None) -> str:
+    if line is None:
+        raise ProtocolError(
+            f"A message is longer than {MAX_LINE // 2**20} MiB and was dropped: choose an area of "
+            "interest with fewer corners."
+        )
+    return line
+
+
+def _level(message: Message) -> int:
+    is_warning = isinstance(message, Log) and message.level == "warning"
+    return logging.WARNING if is_warning else logging.INFO
+
+
+def _in_log(message: Phase | Plan | Log) -> str:
+    if isinstance(message, Plan):
+        where = f"{message.device}, {message.precision}, batches of {message.batch_size}"
+        return f"{message.todo} of {message.tiles} tiles to do, {where}"
+    return message.text
+
+
+def _short(shown: dict[str, object]) -> dict[str, object]:
+    """Return a job's parameters without the corners of a long area."""
+    return {
+        key: f"{value[:200]} ..." if isinstance(value, str) and len(value) > 200 else value
+        for key, value in shown.items()
+    }
 
 
 def _take_stdout() -> TextIO:
@@ -135,4 +224,4 @@ def _take_stdout() -> TextIO:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from . import settings
@@ -13,6 +14,7 @@ from .about import FOLDER
 from .core.client.runtime import child_environment, find_worker_python, worker_command
 from .core.client.worker_client import WorkerClient
 from .core.contract.job import ClassifyJob
+from .core.contract.log_file import newest_log
 from .core.contract.messages import Message
 from .core.contract.result import RunSummary
 
@@ -40,6 +42,12 @@ class SessionWorker:
     def inspect(self, job: ClassifyJob, is_cancelled: Callable[[], bool]) -> Mapping[str, Any]:
         """Return what the worker understands of a scene; blocks, and raises as :meth:`run`."""
         return self._ready_client().inspect(job, is_cancelled)
+
+    def log_path(self) -> Path | None:
+        """Return the log of this session's worker, else the newest one; None without any."""
+        with self._lock:
+            own = self._client.log if self._client is not None else ""
+        return Path(own) if own else newest_log()
 
     def close(self) -> None:
         """End the worker process; the next run starts a new one."""

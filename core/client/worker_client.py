@@ -29,9 +29,12 @@ from ..contract.messages import (
 )
 from ..contract.result import RunSummary
 from .runtime import child_environment
+from .stalls import Stalls
 from .worker_process import WorkerProcess
 
 START_SECONDS = 120.0
+# Heartbeats come every 2 s: so many in a row are lost neither to load nor to a long native call.
+SILENT_SECONDS = 60.0
 # A cancel ends within 2 s, the killing of a worker that does not listen included.
 CANCEL_SECONDS = 1.2
 _POLL_SECONDS = 0.05
@@ -58,6 +61,7 @@ class WorkerClient:
         command: the worker's command line, see :func:`.runtime.worker_command`.
         environment: its environment; by default this one's, cleaned.
         start_seconds: how long it may take to say hello.
+        silent_seconds: without a heartbeat for so long, a busy worker is taken for hung.
     """
 
     def __init__(
@@ -66,10 +70,14 @@ class WorkerClient:
         environment: Mapping[str, str] | None = None,
         *,
         start_seconds: float = START_SECONDS,
+        silent_seconds: float = SILENT_SECONDS,
     ) -> None:
         self._command = list(command)
         self._environment = child_environment(os.environ) if environment is None else environment
         self._start_seconds = start_seconds
+        self._silent_seconds = silent_seconds
+        self.log = ""
+        """The log file of the worker that was started last."""
         self._busy = threading.Lock()
         self._busy_with: type = Classify
         self._process: WorkerProcess | None = None
@@ -150,6 +158,7 @@ class WorkerClient:
         self, order: Classify | Inspect, on_message: OnMessage, is_cancelled: IsCancelled
     ) -> Finished | Inspected:
         process = self._started(is_cancelled)
+        stalls = Stalls(on_message)
         number = uuid.uuid4().hex
         process.is_idle = False
         process.send(order, number)
@@ -161,6 +170,8 @@ class WorkerClient:
             elif deadline is not None and time.monotonic() > deadline:
                 raise CancelledError(_KILLED[type(order)])
             message = process.receive(_POLL_SECONDS, number)
+            if process.silent_seconds > self._silent_seconds:
+                raise process.hung(stalls.phase)
             if isinstance(message, (Finished, Inspected, Failed)):
                 process.is_idle = True
             if isinstance(message, (Finished, Inspected)):
@@ -168,24 +179,24 @@ class WorkerClient:
             if isinstance(message, Failed):
                 raise message.error
             if message is not None:
-                on_message(message)
+                stalls.take(message)
 
     def _started(self, is_cancelled: IsCancelled) -> WorkerProcess:
         if self._process is not None and self._process.is_alive:
             return self._process
         self._drop()
         process = self._process = WorkerProcess(self._command, self._environment)
-        deadline = time.monotonic() + self._start_seconds
         while (message := process.receive(_POLL_SECONDS)) is None:
             if is_cancelled():
                 raise CancelledError("Cancelled while the worker was starting.")
-            if time.monotonic() > deadline:
+            if process.silent_seconds > self._start_seconds:
                 raise WorkerSilentError(
                     f"The worker did not answer within {self._start_seconds:.0f} s of its start. "
                     "Check the worker's Python under Advanced, and the load of the machine."
                     f"{process.quoted()}"
                 )
         _check_hello(message, process)
+        self.log = process.log
         process.is_idle = True
         return process
 

@@ -3,35 +3,57 @@
 from __future__ import annotations
 
 import queue
-import signal
 import subprocess
 import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import IO
+from typing import IO, TypeVar
 
-from ..contract.errors import CancelledError, ProtocolError, WorkerCrashedError
-from ..contract.messages import Classify, Inspect, Message, Shutdown, decode, encode
+from ..contract.errors import (
+    CancelledError,
+    MultimodalError,
+    ProtocolError,
+    WorkerCrashedError,
+    WorkerSilentError,
+)
+from ..contract.lines import MAX_LINE, lines_of
+from ..contract.log_file import note
+from ..contract.messages import Classify, Hello, Inspect, Message, Shutdown, decode, encode
+from .ends import end_in_words, quoted
 from .process_group import kill_group, own_group
 
 CLOSE_SECONDS = 1.0
 _JOIN_SECONDS = 0.05
-_KEPT_LINES = 60
-_MAX_LINE = 16 * 2**20
+_KEPT_LINES = 200
+_MAX_PRINTED = 2000
 _WAYS_ON: dict[type | None, str] = {
     Classify: "Finished tiles are kept; run again to go on with a fresh worker.",
     Inspect: "It was looking at the rasters; check them again with a fresh worker.",
     None: "It was starting; check the worker's Python under Advanced, then try again.",
 }
 """What to do after a crash, by what the worker was asked for last."""
+_TOO_LONG = f"(longer than {MAX_LINE // 2**20} MiB)"
+
+
+_Error = TypeVar("_Error", bound=MultimodalError)
 
 
 class WorkerProcess:
-    """The process, with a thread each for stdin, stdout and stderr."""
+    """The process, with a thread each for stdin, stdout and stderr.
+
+    Attributes:
+        is_idle: it has no job.
+        log: the file that it logs to, as it says itself; "" before that.
+        silent_seconds: for how long it has said nothing. Looks that found nothing are counted,
+            not the time on a clock: a machine that slept, or a caller that was busy, has not
+            listened.
+    """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self.is_idle = False
+        self.log = ""
+        self.silent_seconds = 0.0
         self._is_ended_by_us = False
         self._order: type | None = None
         self._dead_since = 0.0
@@ -68,6 +90,7 @@ class WorkerProcess:
         """Send a message; a broken pipe shows in :meth:`receive` as the end of the process."""
         if isinstance(message, (Classify, Inspect)):
             self._order = type(message)
+            self.silent_seconds = 0.0
         self._orders.put((encode(message, job) + "\n").encode())
 
     def receive(self, seconds: float, job: str = "") -> Message | None:
@@ -85,25 +108,42 @@ class WorkerProcess:
                 raise self._ended() from None
             if self._is_long_dead():
                 raise self._crash() from None
+            self.silent_seconds += seconds
             return None
+        self.silent_seconds = 0.0
         if line is None:
             raise self._ended() if self._is_ended_by_us else self._crash()
+        owner, message = self._understood(line, job)
+        if isinstance(message, Hello):
+            self.log = message.log
+        return message if owner in ("", job) else None
+
+    def _understood(self, line: str, job: str) -> tuple[str, Message | None]:
         try:
-            owner, message = decode(line)
+            return decode(line)
         except ProtocolError as problem:
             self._said.append(line[:500])
-            if job and job in line:  # nobody prints this number but the protocol
+            # Nobody prints this number but the protocol.
+            if line == _TOO_LONG or (job and job in line):
                 raise ProtocolError(
                     f"The worker gave an answer that is not understood ({problem.message}). "
                     f"Restart QGIS after an upgrade.{self.quoted()}"
                 ) from problem
-            return None
-        return message if owner in ("", job) else None
+            return "", None
 
     def quoted(self) -> str:
         """Return the end of what the worker printed, ready to follow a sentence."""
-        said = [line for line in self._said if line.strip()]
-        return " It printed last:\n" + "\n".join(said[-15:]) if said else ""
+        return quoted(list(self._said))
+
+    def hung(self, phase: str) -> WorkerSilentError:
+        """Return the error of a worker that lives and gives no sign of it."""
+        doing = f" It was at: {phase}." if phase else ""
+        error = WorkerSilentError(
+            f"The worker hung: no sign of life for {self.silent_seconds:.0f} s, so it was ended."
+            f"{doing} {_WAYS_ON[self._order]} If it hangs again, copy the rasters to a local disk, "
+            f"or choose another device.{self.quoted()}"
+        )
+        return self._noted(error)
 
     def end(self) -> None:
         """Ask the process to end, then kill it."""
@@ -147,13 +187,13 @@ class WorkerProcess:
         return time.monotonic() - self._dead_since > CLOSE_SECONDS
 
     def _read_stdout(self, stream: IO[bytes]) -> None:
-        while line := stream.readline(_MAX_LINE):
-            self._lines.put(line.decode("utf-8", "replace").rstrip("\r\n"))
+        for line in lines_of(stream):
+            self._lines.put(_TOO_LONG if line is None else line)
         self._lines.put(None)
 
     def _read_stderr(self, stream: IO[bytes]) -> None:
-        while line := stream.readline(_MAX_LINE):
-            self._said.append(line.decode("utf-8", "replace").rstrip()[:2000])
+        for line in lines_of(stream):
+            self._said.append(_TOO_LONG if line is None else line.rstrip()[:_MAX_PRINTED])
 
     def _write_stdin(self, stream: IO[bytes]) -> None:
         """Write on a thread of its own: a worker that does not read must not stop a cancel."""
@@ -180,24 +220,20 @@ class WorkerProcess:
             code = None
         for thread in self._threads[:2]:  # the readers, for the last words
             thread.join(CLOSE_SECONDS)
-        return WorkerCrashedError(
-            f"The worker ended without a word ({_end_in_words(code)}). "
+        error = WorkerCrashedError(
+            f"The worker ended without a word ({end_in_words(code)}). "
             f"{_WAYS_ON[self._order]}{self.quoted()}",
             exit_code=code,
         )
+        return self._noted(error)
 
-
-def _end_in_words(code: int | None) -> str:
-    if code is None:
-        return "its output is closed, but it still runs"
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    hint = ": killed, perhaps for want of memory" if name == "SIGKILL" else ""
-    return f"{name}{hint}"
+    def _noted(self, error: _Error) -> _Error:
+        """Put an end of which the worker could not tell into its log, and all that it printed."""
+        printed = "\n".join(self._said)
+        if self.log:
+            note(self.log, f"{error.code}: {error.message}\nPrinted last:\n{printed}")
+        error.details.update(log=self.log, traceback=printed)
+        return error
 
 
 def _drain(lines: queue.Queue[str | None]) -> None:

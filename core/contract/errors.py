@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
+_DEEPEST = 20
+
 
 class MultimodalError(Exception):
     """Root of every error that is meant to be read by a user."""
@@ -21,12 +23,14 @@ class MultimodalError(Exception):
         return {"code": self.code, "message": self.message, "details": _plain(self.details)}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, depth: int = 0) -> Any:
     """Return what JSON can say of a value: an error must reach the user whatever it carries."""
+    if depth > _DEEPEST and isinstance(value, (dict, list, tuple)):
+        return "..."
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_plain(item, depth + 1) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

@@ -2,36 +2,40 @@
 
 To the worker: :class:`Classify`, :class:`Inspect`, :class:`Cancel`, :class:`Shutdown`. From the
 worker: :class:`Hello` first, then for each job :class:`Phase`, :class:`Plan`, :class:`Rows`,
-:class:`Progress`, :class:`Log` and at last exactly one of :class:`Finished`,
-:class:`Inspected` and :class:`Failed` (a cancelled run is Finished with state ``partial``).
+:class:`Progress`, :class:`Log`, every few seconds a :class:`Heartbeat`, and at last exactly one
+of :class:`Finished`, :class:`Inspected` and :class:`Failed` (a cancelled run is Finished with
+state ``partial``).
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any, NoReturn, Union
 
 from ._codec import as_object, take
 from .errors import MultimodalError, ProtocolError, error_from_dict
 from .job import ClassifyJob, job_from_dict
 from .result import RunSummary, TileResult, summary_from_dict, tile_from_dict
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 EARLIER_RUN, RECKONED = "earlier run", "reckoned"
 """How the speed behind ``estimate.seconds`` of a report is known: its ``estimate.basis``."""
 _NUMBER = (int, float)
+_MOST_DIGITS = 300
 
 
 @dataclass(frozen=True)
 class Hello:
-    """The worker is up: protocol and engine version, Python, process id."""
+    """The worker is up: protocol and engine version, Python, process id, its log file or ""."""
 
     protocol: int
     version: str
     python: str
     pid: int
+    log: str
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,18 @@ class Log:
 
 
 @dataclass(frozen=True)
+class Heartbeat:
+    """The process lives: some thread of it still runs Python.
+
+    That says nothing of the job's own thread, which may wait for a dead drive. Its last ``phase``,
+    in words, and for how many seconds it has told nothing new come along.
+    """
+
+    phase: str
+    quiet_seconds: float
+
+
+@dataclass(frozen=True)
 class Finished:
     """The run is over and its file closed; ``state`` says whether it is complete."""
 
@@ -125,8 +141,8 @@ class Failed:
 
 
 Message = Union[
-    Hello, Classify, Inspect, Cancel, Shutdown, Phase, Plan, Rows, Progress, Log, Finished,
-    Inspected, Failed,
+    Hello, Classify, Inspect, Cancel, Shutdown, Phase, Plan, Rows, Progress, Log, Heartbeat,
+    Finished, Inspected, Failed,
 ]  # fmt: skip
 
 
@@ -142,7 +158,7 @@ def encode(message: Message, job: str = "") -> str:
 def decode(line: str) -> tuple[str, Message]:
     """Return (job, message); anything that is not a message is a :class:`ProtocolError`."""
     try:
-        data = as_object(json.loads(line), ProtocolError, "A message")
+        data = as_object(json.loads(line, **_STRICT), ProtocolError, "A message")
     except (ValueError, RecursionError) as problem:
         raise ProtocolError(f"A message is not JSON: {line[:200]!r}") from problem
     name = take(data, "type", str, ProtocolError, "message")
@@ -152,8 +168,28 @@ def decode(line: str) -> tuple[str, Message]:
         raise ProtocolError(f"Message type '{name}' is unknown.")
     try:
         return job, _READERS[name](payload)
-    except (TypeError, ValueError, KeyError) as problem:
+    # An ArithmeticError is a whole number that no float can hold.
+    except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as problem:
         raise ProtocolError(f"A '{name}' message is malformed: {problem}") from problem
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(text)
+
+
+def _whole(text: str) -> int:
+    return int(text) if len(text) <= _MOST_DIGITS else _no_number(f"{text[:20]}...")
+
+
+# json reads NaN, 1e999 as infinity, and whole numbers that no float holds.
+_STRICT: dict[str, Any] = {
+    "parse_constant": _no_number, "parse_float": _finite, "parse_int": _whole,
+}  # fmt: skip
 
 
 def _plain(cls: Callable[..., Any], **kinds: Any) -> Callable[[Mapping[str, Any]], Any]:
@@ -173,7 +209,7 @@ _WRITERS: dict[type, Callable[[Any], dict[str, Any]]] = {
 }
 
 _READERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
-    "hello": _plain(Hello, protocol=int, version=str, python=str, pid=int),
+    "hello": _plain(Hello, protocol=int, version=str, python=str, pid=int, log=str),
     "classify": lambda payload: Classify(job_from_dict(payload)),
     "inspect": lambda payload: Inspect(job_from_dict(payload)),
     "cancel": _plain(Cancel),
@@ -190,6 +226,7 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
         eta_seconds=(int, float, type(None)),
     ),
     "log": _plain(Log, level=str, text=str),
+    "heartbeat": _plain(Heartbeat, phase=str, quiet_seconds=_NUMBER),
     "inspected": _plain(Inspected, report=dict),
     "finished": lambda payload: Finished(summary_from_dict(payload)),
     "failed": lambda payload: Failed(error_from_dict(dict(payload))),

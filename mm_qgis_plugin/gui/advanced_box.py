@@ -34,6 +34,10 @@ class AdvancedBox(QgsCollapsibleGroupBox):
                "made by the button below, else the Python of QGIS.")
         )  # fmt: skip
         self.set_up = QPushButton(tr("Set up worker environment"))
+        self.show_log = QPushButton(tr("Show worker log"))
+        self.show_log.setToolTip(
+            tr("For a report of a defect: without logins, and without the name of your home folder")
+        )
         self.clear = QPushButton()
         self.clear.setToolTip(tr("Delete the tiles of unfinished and temporary runs"))
         self._lay_out()
@@ -72,11 +76,13 @@ class AdvancedBox(QgsCollapsibleGroupBox):
         layout.addRow(self.overwrite)
         layout.addRow(tr("Worker Python"), self.python)
         layout.addRow(self.set_up)
+        layout.addRow(self.show_log)
         layout.addRow(self.clear)
         name_children(
             self, "multimodal_advanced", stride=self.stride, batch_size=self.batch_size,
             min_valid=self.min_valid, precision=self.precision, overwrite=self.overwrite,
-            python=self.python, set_up=self.set_up, clear=self.clear,
+            python=self.python, set_up=self.set_up, show_log=self.show_log,
+            clear=self.clear,
         )  # fmt: skip
 
     def _show_size(self) -> None:

@@ -41,6 +41,7 @@ from .run_end import end_of, present, problem_of
 from .set_up import SetUp
 from .status_panel import StatusPanel
 from .widgets import ask, on_change
+from .worker_log import log_helps, show_log
 
 
 class ClassifyDock(QgsDockWidget):
@@ -70,6 +71,7 @@ class ClassifyDock(QgsDockWidget):
         self.run_button.clicked.connect(self.run)
         self.cancel_button.clicked.connect(self.cancel)
         self.advanced.set_up.clicked.connect(self.set_up_environment)
+        self.advanced.show_log.clicked.connect(self._show_log)
         self._set_up.line.connect(self.panel.add_log)
         self._set_up.ended.connect(self._on_set_up)
         # What was said of an open decision is over with its answer.
@@ -257,7 +259,10 @@ class ClassifyDock(QgsDockWidget):
         if "changed" in problem.details and path:  # The file holds another run of ours.
             self._replaceable = Path(path)
             return tr("Replace the file and run"), lambda: self._replace(Path(path))
-        return ()
+        return (tr("Show log"), self._show_log) if log_helps(problem) else ()
+
+    def _show_log(self) -> None:
+        self._bar.push(show_log(), Qgis.MessageLevel.Info)
 
     def _watch_inputs(self) -> None:
         """A replacement is offered for what is chosen now, and not for what is chosen next."""

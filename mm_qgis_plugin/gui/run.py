@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qgis.core import QgsApplication, QgsProject, QgsVectorLayer
+from qgis.core import Qgis, QgsApplication, QgsMessageLog, QgsProject, QgsVectorLayer
 from qgis.PyQt.QtCore import QObject, pyqtSignal
 
-from ..about import tr
+from ..about import LOG_TAG, tr
 from ..core.contract.errors import MultimodalError
 from ..core.contract.job import ClassifyJob
 from ..core.contract.messages import Log, Message, Phase, Plan, Progress, Rows
@@ -107,6 +107,7 @@ class Run(QObject):
             self.progress.emit(message.done, message.total, progress_text(message))
         elif isinstance(message, Log):
             self.warning.emit(message.text)
+            QgsMessageLog.logMessage(message.text, LOG_TAG, Qgis.MessageLevel.Warning)
 
     def _on_ended(self, summary: RunSummary | None, problem: MultimodalError | None) -> None:
         self._let_go_of_project()

@@ -78,10 +78,13 @@ def yes_or_no(value: object) -> bool | None:
 
 
 def told(problem: MultimodalError) -> str:
-    """Return what a user of Processing is told: also which parameter decides."""
+    """Return what a user of Processing is told: the way out by its parameters, and the log."""
     if "changed" in problem.details:  # The journal holds another run.
         way = tr("In Processing: name another JOURNAL, or set OVERWRITE to start over.")
         return f"{problem.message} {way}"
+    if problem.details.get("log"):
+        place = tr("The worker's log is '{}'.").format(problem.details["log"])
+        return f"{problem.message}\n{place}"
     if not isinstance(problem, DecisionError):
         return problem.message
     parameter = decision_of(problem).upper()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import sys
 import threading
 import time
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from multimodal.client import runtime
+from multimodal.client.ends import end_in_words
 from multimodal.client.environment import create_environment
 from multimodal.client.worker_client import WorkerClient
 from multimodal.contract.errors import (
@@ -24,7 +27,8 @@ from multimodal.contract.errors import (
     WorkerSilentError,
 )
 from multimodal.contract.job import ClassifyJob, RasterSource
-from multimodal.contract.messages import Log, Progress
+from multimodal.contract.lines import lines_of
+from multimodal.contract.messages import Log, Phase, Progress
 
 FAKE = Path(__file__).resolve().parents[1] / "fake_workers" / "misbehave.py"
 JOB = ClassifyJob((RasterSource("s2.tif"),), (RasterSource("s1.tif"),), "model", "out.gpkg")
@@ -163,6 +167,82 @@ def test_cancel_while_the_worker_starts() -> None:
     with client("silent") as worker, pytest.raises(CancelledError):
         worker.run(JOB, is_cancelled=lambda: True)
     assert time.monotonic() - started < 2.0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGSTOP")
+def test_a_worker_that_hangs_is_ended_and_the_next_run_has_a_fresh_one() -> None:
+    said: list = []
+    with client("hang", silent_seconds=1.0) as worker:
+        for _ in range(2):
+            started = time.monotonic()
+            with pytest.raises(WorkerSilentError, match="hung") as caught:
+                worker.run(JOB, said.append)
+            assert time.monotonic() - started < 10
+            assert "It was at: Classifying 2 tiles." in caught.value.message
+            assert "run again to go on with a fresh worker" in caught.value.message
+            assert not worker.is_running
+    assert len(said) == 2
+
+
+def test_a_caller_that_was_busy_takes_nobody_for_hung() -> None:
+    """As a machine that slept: the clock ran on, and nobody listened."""
+
+    def listen(message: object) -> None:
+        if isinstance(message, Log):
+            time.sleep(2.0)
+
+    with client("behave", silent_seconds=1.5) as worker:
+        assert worker.run(JOB, listen).state == "complete"
+
+
+def test_no_progress_is_told_once_a_minute_and_taken_back() -> None:
+    said: list = []
+    with client("stall", silent_seconds=1.8) as worker:
+        assert worker.run(JOB, said.append).state == "complete"
+    opening = "Opening the rasters"
+    assert all(isinstance(message, (Phase, Log)) for message in said)
+    texts = [message.text for message in said]
+    spans = [text.split(": no progress for ")[1].split(".")[0] for text in texts[1:5]]
+    assert spans == ["2 min", "3 min", "4 min", "5 min"]
+    assert all(text.startswith(opening) and "Cancel works" in text for text in texts[1:5])
+    assert [texts[0], *texts[5:]] == [opening, opening, "at last"]
+
+
+def test_a_worker_that_nobody_can_hear_is_a_crash_and_ended() -> None:
+    with client("close_output") as worker:
+        with pytest.raises(WorkerCrashedError, match="its output is closed"):
+            worker.run(JOB)
+        assert not worker.is_running
+
+
+def test_an_answer_without_an_end_is_refused() -> None:
+    with client("endless_line") as worker:
+        with pytest.raises(ProtocolError, match="longer than 16 MiB"):
+            worker.run(JOB)
+        assert not worker.is_running
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a signal")
+def test_a_crash_in_native_code_tells_where_without_flooding_the_user() -> None:
+    with client("segfault") as worker, pytest.raises(WorkerCrashedError) as caught:
+        worker.run(JOB)
+    assert "SIGSEGV" in caught.value.message
+    assert caught.value.message.endswith("corrupted heap\nFatal Python error: Segmentation fault")
+    assert "in segfault" in caught.value.details["traceback"]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(-9, "want of memory.*batch size"), (-11, "SIGSEGV$"), (3, "exit code 3$"),
+     (0xC0000005, "access violation"), (-250, "signal 250"), (None, "still runs")],
+)  # fmt: skip
+def test_ends_in_words(code: int | None, words: str) -> None:
+    assert re.search(words, end_in_words(code))
+
+
+def test_long_lines_are_read_over_and_the_next_one_is_whole() -> None:
+    pipe = io.BytesIO(b"abc\n" + b"x" * 11 + b"\nabcdefghi\r\n" + b"y" * 35 + b"\n\xff")
+    assert list(lines_of(pipe, 10)) == ["abc", None, "abcdefghi", None, "\ufffd"]
 
 
 def test_two_threads_share_one_worker() -> None:

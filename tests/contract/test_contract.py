@@ -210,7 +210,8 @@ def test_row_has_every_field_in_order_and_none_where_skipped() -> None:
 
 SUMMARY = RunSummary("o.gpkg", 2, 1, 1, "cpu", "fp32", 1.5, 2.0, "complete", {"x": 1}, ("w",))
 MESSAGES = [
-    m.Hello(1, "0.1", "3.11", 5), m.Classify(JOB), m.Cancel(), m.Shutdown(),
+    m.Hello(1, "0.1", "3.11", 5, "w.log"), m.Classify(JOB), m.Cancel(), m.Shutdown(),
+    m.Heartbeat("reading", 4.0),
     m.Phase("open", "Opening"), m.Plan(3, 2, "WKT", "cpu", "fp32", 16),
     m.Rows((TileResult(1, 0, 1, CORNERS, "ok", (0.1, 0.2, 0.7), 1.0, 1.0, None),
             TileResult(2, 0, 2, CORNERS, "skipped: x", None, 0.0, 1.0, 0.5))),
@@ -245,7 +246,10 @@ def test_every_error_has_a_code_of_its_own() -> None:
     ["", "x", "[]", "{}", '{"type": "hello"}', '{"type": "no", "job": "", "payload": {}}',
      '{"type": "hello", "job": "", "payload": {"protocol": "1"}}',
      '{"type": "rows", "job": "", "payload": {"rows": [{"tile_id": 1, "corners": [[0]]}]}}',
-     '{"type": "progress", "job": "", "payload": {"done": true}}'],
+     '{"type": "progress", "job": "", "payload": {"done": true}}',
+     '{"type": "heartbeat", "job": "", "payload": {"phase": "", "quiet_seconds": NaN}}',
+     '{"type": "heartbeat", "job": "", "payload": {"phase": "", "quiet_seconds": 1e999}}',
+     '{"type": "heartbeat", "job": "", "payload": {"phase": null, "quiet_seconds": 1}}'],
 )  # fmt: skip
 def test_what_is_no_message_is_a_protocol_error(line: str) -> None:
     with pytest.raises(ProtocolError):

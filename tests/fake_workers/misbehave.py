@@ -23,8 +23,8 @@ def say(kind: str, job: str, **payload: object) -> None:
     print(json.dumps({"type": kind, "job": job, "payload": payload}), flush=True)
 
 
-def hello(protocol: int = 1) -> None:
-    say("hello", "", protocol=protocol, version="0", python="3", pid=os.getpid())
+def hello(protocol: int = 2) -> None:
+    say("hello", "", protocol=protocol, version="0", python="3", pid=os.getpid(), log="")
 
 
 def next_order() -> dict:
@@ -110,6 +110,51 @@ def malformed_end() -> None:
     next_order()
 
 
+def hang() -> None:
+    """Stopped as by a debugger: alive, and no thread of it runs."""
+    say("phase", next_order()["job"], name="classify", text="Classifying 2 tiles")
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def stall() -> None:
+    """Beats, and does not get on for some minutes of its own clock; then it does."""
+    job = next_order()["job"]
+    say("phase", job, name="open", text="Opening the rasters")
+    for quiet in range(0, 301, 10):
+        say("heartbeat", job, phase="Opening the rasters", quiet_seconds=quiet)
+    say("log", job, level="info", text="at last")
+    time.sleep(1.0)  # longer than the silence that is borne, but for the heartbeat
+    say("heartbeat", job, phase="Opening the rasters", quiet_seconds=0)
+    time.sleep(1.0)
+    say("finished", job, **SUMMARY)
+
+
+def close_output() -> None:
+    """Nobody can hear it any more, and it goes on."""
+    next_order()
+    os.close(1)
+    time.sleep(60)
+
+
+def endless_line() -> None:
+    next_order()
+    for _ in range(17):
+        sys.stdout.write("x" * 2**20)
+    print(flush=True)
+    time.sleep(60)
+
+
+def segfault() -> None:
+    """In native code, with faulthandler's words as the real worker has them."""
+    import ctypes
+    import faulthandler
+
+    faulthandler.enable()
+    next_order()
+    print("libfoo: corrupted heap", file=sys.stderr, flush=True)
+    ctypes.string_at(0)
+
+
 def deaf() -> None:
     """Never reads, so that a long order fills the pipe."""
     time.sleep(60)
@@ -125,12 +170,14 @@ def main(mode: str) -> None:
         time.sleep(60)
     if mode == "exit_early":
         exit_early()
-    hello(99 if mode == "other_protocol" else 1)
+    hello(99 if mode == "other_protocol" else 2)
     {
         "behave": behave, "crash": crash, "garbage": garbage, "flood": flood, "fail": fail,
         "ignore_cancel": ignore_cancel, "obey_cancel": obey_cancel, "other_protocol": behave,
         "exit_in_job": exit_in_job, "leave_a_child": leave_a_child,
         "obey_cancel_at_once": obey_cancel_at_once, "malformed_end": malformed_end, "deaf": deaf,
+        "hang": hang, "stall": stall, "close_output": close_output, "segfault": segfault,
+        "endless_line": endless_line,
     }[mode]()  # fmt: skip
 
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
+import time
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from signal import SIG_DFL, SIGINT, SIGKILL, SIGTERM, signal
 
 import pytest
 from qgis.core import QgsVectorLayer
@@ -46,6 +51,7 @@ def qgis_process(tmp_path: Path):
         )  # fmt: skip
 
     call("plugins", "enable", PLUGIN.name)
+    call.environment = environment
     return call
 
 
@@ -77,3 +83,71 @@ def test_error_in_plain_words_and_no_output(
     assert "is not a model folder" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert not output.exists()
+
+
+def test_no_worker_outlives_a_killed_program_and_the_next_run_goes_on(
+    qgis_process, tmp_path: Path, s2_path: str, s1_path: str, model_folder: str
+) -> None:
+    """Ctrl-C is a cancel to the program; the others end it at once, and the worker after it."""
+    folders = {number: tmp_path / number.name for number in (SIGINT, SIGTERM, SIGKILL)}
+
+    def command(folder: Path) -> list[str]:
+        return [
+            "run", "multimodal:classify", f"--S2={s2_path}", f"--S1={s1_path}",
+            f"--MODEL={model_folder}", "--DEVICE=cpu", "--STRIDE=40", "--BATCH_SIZE=1",
+            f"--JOURNAL={folder / 'journal.gpkg'}", f"--OUTPUT={folder / 'tiles.gpkg'}",
+        ]  # fmt: skip
+
+    programs = {}
+    for number, folder in folders.items():
+        folder.mkdir()
+        programs[number] = subprocess.Popen(
+            [str(PROGRAM), *command(folder)], env=qgis_process.environment,
+            stdout=(folder / "said").open("w"), stderr=subprocess.STDOUT,
+            preexec_fn=lambda: signal(SIGINT, SIG_DFL),
+        )  # fmt: skip
+    for number, program in programs.items():
+        journal = folders[number] / "journal.gpkg"
+        wait_for(lambda journal=journal: tiles_in(journal, "&immutable=1") > 2, 120)
+        workers = children_of(program.pid)
+        assert workers
+        program.send_signal(number)
+        assert program.wait(20) == (0 if number == SIGINT else -number)
+        wait_for(lambda workers=workers: not any(is_running(pid) for pid in workers), 5)
+        assert 2 < tiles_in(journal) < 40
+    assert "STATE:\tpartial" in (folders[SIGINT] / "said").read_text()
+    done = qgis_process(*command(folders[SIGKILL]))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert tiles_in(folders[SIGKILL] / "journal.gpkg") == 40
+    assert "of them done before" in done.stdout
+
+
+def tiles_in(journal: Path, how: str = "") -> int:
+    """Return how many tiles a file holds; ``how`` may pass over the lock of who writes it."""
+    try:
+        with closing(sqlite3.connect(f"file:{journal}?mode=rw{how}", uri=True)) as connection:
+            return connection.execute("SELECT count(*) FROM tiles").fetchone()[0]
+    except sqlite3.Error:
+        if how:
+            return 0  # not there yet, or half a commit
+        raise
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def children_of(parent: int) -> list[int]:
+    tasks = Path(f"/proc/{parent}/task").glob("*/children")
+    return [int(pid) for task in tasks for pid in task.read_text().split()]
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process is there and not just unburied."""
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False

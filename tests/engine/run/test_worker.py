@@ -17,8 +17,9 @@ import pytest
 from multimodal.client.runtime import child_environment, worker_command
 from multimodal.client.worker_client import WorkerClient
 from multimodal.contract import messages as m
-from multimodal.contract.errors import ModelFolderError, WorkerCrashedError
+from multimodal.contract.errors import ModelFolderError, ProtocolError, WorkerCrashedError
 from multimodal.contract.job import ClassifyJob
+from multimodal.contract.lines import MAX_LINE
 from multimodal.pipeline import classify
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -139,7 +140,8 @@ def test_a_malformed_line_is_answered_and_survived(command: list[str], job: Clas
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, env=child_environment(os.environ),
     )  # fmt: skip
-    lines = "\n".join(["nonsense", "[" * 100_000, m.encode(m.Classify(job), "j"), ""])
+    wrong = ["nonsense", "[" * 100_000, "\x00\x7f", "x" * (MAX_LINE + 10), '{"type": NaN}']
+    lines = "\n".join([*wrong, m.encode(m.Classify(job), "j"), ""])
     # stdin stays open until the job is done: closing it would cancel.
     assert process.stdin
     assert process.stdout
@@ -152,7 +154,10 @@ def test_a_malformed_line_is_answered_and_survived(command: list[str], job: Clas
     process.stdin.close()
     assert process.wait(5) == 0
     assert isinstance(seen[0], m.Hello)
-    assert sum(isinstance(message, m.Failed) for message in seen) == 2
+    refused = [message.error for message in seen if isinstance(message, m.Failed)]
+    assert len(refused) == len(wrong)
+    assert all(isinstance(problem, ProtocolError) for problem in refused)
+    assert "longer than 16 MiB" in refused[3].message
 
 
 def test_prints_of_libraries_do_not_reach_the_protocol(tmp_path: Path) -> None:
