@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from ..config import DEFAULT_IMAGE_SIZE
 from ..contract.channels import S1_BANDS, S2_PRESETS
 from ..contract.classes import BIGEARTHNET19_NAMES
 from ..contract.errors import ConfigError, SpecError
+from ..contract.json_file import read_json_file
 from ..contract.model_folder import CONFIG_FILE, blamed_on, read_config
 from ..contract.spec import ClassSpec, ModelSpec, default_spec, spec_from_dict
 
@@ -22,8 +22,8 @@ _RGB = 3
 def read_json(path: str | Path, what: str) -> Mapping[str, Any]:
     """Read a JSON object from a file; ``what`` names it in the :class:`ConfigError`."""
     try:
-        payload = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as problem:
+        payload = read_json_file(path)
+    except (OSError, ValueError) as problem:
         raise ConfigError(
             f"{what} '{path}' cannot be read as JSON ({problem}): correct the file or its path.",
             path=str(path),
