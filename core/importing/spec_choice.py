@@ -17,6 +17,7 @@ from ..contract.model_folder import CONFIG_FILE, blamed_on, read_config
 from ..contract.spec import ClassSpec, ModelSpec, default_spec, spec_from_dict
 
 _RGB = 3
+_MAX_NAMES = 1_000_000  # characters of a file of class names
 
 
 def read_json(path: str | Path, what: str) -> Mapping[str, Any]:
@@ -44,7 +45,8 @@ def class_names(classes: str | Path | Sequence[str]) -> tuple[str, ...]:
     try:
         # A name too long for a file name is an OSError on some systems, and no file on others.
         if len(str(classes)) < 1000 and Path(classes).is_file():
-            lines = Path(classes).read_text(encoding="utf-8-sig").splitlines()
+            with Path(classes).open(encoding="utf-8-sig") as stream:
+                lines = stream.read(_MAX_NAMES).splitlines()
         else:
             lines = next(csv.reader([str(classes)], skipinitialspace=True), [])
     except (OSError, UnicodeDecodeError, csv.Error) as problem:

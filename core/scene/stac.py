@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from ..contract.channels import band_from_wavelength, s1_band_from_text, s2_band_from_text
+from ..contract.json_file import read_json_file
 from .dates import iso_date
 from .product import FIRST_OFFSET_BASELINE, Product, baseline_of
 
@@ -52,10 +52,8 @@ def _items(raster: Path) -> Iterator[Path]:
 
 def _read(file: Path) -> Mapping[str, Any]:
     try:
-        if file.stat().st_size > _MAX_BYTES:
-            return {}
-        item = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        item = read_json_file(file, _MAX_BYTES)
+    except (OSError, ValueError):
         return {}  # any JSON may lie there; only an item concerns us
     is_item = isinstance(item, dict) and "stac_version" in item
     return item if is_item else {}
