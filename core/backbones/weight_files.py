@@ -7,7 +7,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
+from pickle import UnpicklingError  # nosec B403: its name alone, to tell of what torch refuses
 from typing import Any
 
 import torch
@@ -44,7 +44,7 @@ def weight_file(weights: str, key: str) -> Path:
     for name in _NAMES:
         if (path / name).is_file():
             return path / name
-    found = sorted(item for item in path.iterdir() if item.suffix in _SUFFIXES)
+    found = sorted(item for item in path.iterdir() if item.suffix in _SUFFIXES and item.is_file())
     if len(found) != 1:
         raise WeightsUnavailableError(
             f"The folder '{weights}' of '{key}' holds {len(found)} weight files and none is called "
