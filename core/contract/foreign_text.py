@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 _FORMULA = ("=", "+", "-", "@")
 # It has no width, and parts what would begin a tag or an expression.
 _PART = "\N{WORD JOINER}"
+_LIKE_A_TAG = "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}"
 _TURNS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_TAG = re.compile(r"<(?=\S)")
 
 
 def inert(text: str) -> str:
@@ -20,7 +19,13 @@ def inert(text: str) -> str:
     Qt shows as HTML whatever looks like it, in tooltips and labels; QGIS evaluates ``[% %]`` in
     legends. Neither has an escape that is not seen where the text is shown as it is.
     """
-    return _TAG.sub(f"<{_PART}", text).replace("[%", f"[{_PART}%")
+    # Qt takes "< b>" for a tag too.
+    return text.replace("<", f"<{_PART}").replace("[%", f"[{_PART}%")
+
+
+def without_tags(text: str) -> str:
+    """Return a text for what is always read as HTML, and sometimes shown as text as well."""
+    return text.replace("<", _LIKE_A_TAG)
 
 
 def is_formula(text: str) -> bool:
