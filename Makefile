@@ -27,10 +27,11 @@ test-qgis: plugin
 	$(QGIS_RUN) QT_QPA_PLATFORM=offscreen MULTIMODAL_WORKER_PYTHON="$(CURDIR)/.venv/bin/python" \
 		.venv-qgis/bin/python -m pytest tests/qgis tests/desktop
 
-lint: setup  ## ruff and mypy
+lint: setup  ## ruff and mypy; what plugins.qgis.org runs on the zip
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/python tools/scan_plugin.py
 
 package:  ## the installable zip in dist/
 	@/usr/bin/python3 tools/build_plugin.py zip
