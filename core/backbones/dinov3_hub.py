@@ -38,6 +38,7 @@ from ..contract.errors import ConfigError, WeightsUnavailableError
 from ..contract.weights import INDEX_FILE, find_weights
 from ..torchvision_guard import AutoConfig, PretrainedConfig, PreTrainedModel
 from .dinov3_sizes import OFFICIAL_FILES
+from .downloads import check_snapshot
 from .weight_files import check_finite
 
 _KEY = "backbones.dinov3"
@@ -146,6 +147,7 @@ def load_model(
         raise ConfigError(
             f"The weights of '{source.name}' do not fit '{_KEY}.config': {problem}", key=_KEY
         ) from problem
+    _check_download(source)
     model, report = cast(tuple[PreTrainedModel, dict[str, set[str]]], loaded)
     _check_report(source.name, report["missing_keys"], report["unexpected_keys"])
     check_finite(model.state_dict(), source.name)
@@ -160,6 +162,12 @@ def _check_parts(source: Source) -> None:
     """
     if source.revision is None and (Path(source.name) / INDEX_FILE).exists():
         find_weights(source.name)
+
+
+def _check_download(source: Source) -> None:
+    cached = source.revision and try_to_load_from_cache(source.name, _CONFIG, None, source.revision)
+    if isinstance(cached, str):
+        check_snapshot(Path(cached).parent)
 
 
 def _check_report(name: str, missing: set[str], unknown: set[str]) -> None:
