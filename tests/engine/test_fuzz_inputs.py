@@ -40,6 +40,8 @@ from multimodal.scene.stac import stac_asset
 from multimodal.shards import read_shapes, read_weights
 
 MANY = int(os.environ.get("MM_FUZZ", "0"))
+# Thousands of examples have all the time they need.
+pytestmark = pytest.mark.timeout(0 if MANY else 300)
 MODEL = Path(__file__).parents[2] / "sample_data" / "model"
 HARMLESS_TO_SHARE = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow,
                      HealthCheck.filter_too_much, HealthCheck.data_too_large]  # fmt: skip
