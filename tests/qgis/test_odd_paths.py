@@ -11,7 +11,7 @@ from qgis.core import QgsProcessingException, QgsProject, QgsRasterLayer, QgsVec
 from mm_qgis_plugin.core.contract.errors import MultimodalError
 from mm_qgis_plugin.layers import path_source, raster_source
 
-ODD = "sp ace quo'te\" Übergröße 🛰️ 100%25 &<b>#;c, $(x) `x`"
+ODD = "sp ace quo'te\" Übergröße 🛰️ 100% &<b>#;c, $(x) `x`"
 
 
 def run(**values: object) -> dict:
