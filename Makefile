@@ -30,10 +30,11 @@ test-qgis: plugin
 soak: setup  ## 500 killed runs, then two hours in one worker (SOAK_HOURS, SOAK_KILLS)
 	.venv/bin/python tests/soak/soak.py
 
-lint: setup  ## ruff and mypy
+lint: setup  ## ruff and mypy; what plugins.qgis.org runs on the zip
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/python tools/scan_plugin.py
 
 package:  ## the installable zip in dist/
 	@/usr/bin/python3 tools/build_plugin.py zip

@@ -20,6 +20,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from torch import Tensor
 
+from .config import ModelConfig, block_count
 from .contract.errors import (
     CancelledError,
     ConfigError,
@@ -39,7 +40,7 @@ from .contract.weights import (
     is_weights_name,
 )
 from .model import MultiModalModel, check_same_inputs, check_spec
-from .shards import MAX_SHARD_SIZE, read_weights, write_weights
+from .shards import MAX_SHARD_SIZE, read_shapes, read_weights, write_weights
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_FILES = [CONFIG_FILE, WEIGHTS_FILE, INDEX_FILE, SHARD_PATTERN]
@@ -122,6 +123,8 @@ def from_pretrained(
     folder = _local_folder(folder_or_hub_id, revision)
     config, spec, files = _described(folder, verify)
     _go_on(is_cancelled)
+    # Of a size that the weights have: a description alone must not make anything be allocated.
+    _check_described(config, spec, files, folder)
     with blamed_on(folder):
         model = _built(config, spec)
     _go_on(is_cancelled)
@@ -141,9 +144,7 @@ def check_folder(folder: str | Path) -> ModelSpec:
     """
     folder = Path(folder)
     config, spec, files = _described(folder, verify=True)
-    with blamed_on(folder), torch.device("meta"):
-        model = _built(config, spec)
-    _fitting(model, read_weights(files), folder)
+    _check_described(config, spec, files, folder)
     return spec
 
 
@@ -204,6 +205,22 @@ def _described(folder: Path, verify: bool) -> tuple[Mapping[str, Any], ModelSpec
     if verify:
         check_weights(files, spec.weights_sha256)
     return config, spec, files
+
+
+def _check_described(
+    config: Mapping[str, Any], spec: ModelSpec, files: WeightFiles, folder: Path
+) -> None:
+    """Compare the network that is described with the names and shapes of the weights."""
+    shapes = read_shapes(files)
+    with blamed_on(folder):
+        blocks = block_count(ModelConfig.from_dict(config))
+        if blocks > len(shapes):
+            raise ConfigError(
+                f"it describes {blocks} blocks, but the weights are {len(shapes)} tensors."
+            )
+        with torch.device("meta"):
+            model = _built(config, spec)
+    _fitting(model, shapes, folder)
 
 
 def _built(config: Mapping[str, Any], spec: ModelSpec) -> MultiModalModel:

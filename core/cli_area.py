@@ -6,16 +6,17 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from .contract.errors import JobError
+from .contract.json_file import read_json_file
 
 _WKT = re.compile(r"\s*(SRID=\d+;\s*)?(MULTI)?[A-Z]+\s*[ZM]*\s*(\(.*\)|EMPTY)\s*", re.I | re.S)
 _EPSG = re.compile(r"(?:urn:ogc:def:crs:)?EPSG:(?:[\d.]*:)?(\d+)", re.I)
 _CRS84 = re.compile(r"(?:urn:ogc:def:crs:)?OGC:(?:[\d.]*:)?CRS84", re.I)
 _WGS84 = 4326
 _SURFACE = 2
+_MAX_BYTES = 200_000_000
 _OF_ANOTHER_SHAPE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 
@@ -56,13 +57,13 @@ def aoi_wkt(text: str | None) -> str | None:
 
 def _read(text: str) -> Any:
     try:
-        return json.loads(Path(text).read_text(encoding="utf-8"))
+        return read_json_file(text, _MAX_BYTES)
     except OSError as problem:
         raise JobError(
             f"'{text[:200]}' is neither WKT nor a file that can be read ({problem.strerror}). The "
             "area of interest is WKT in the CRS of Sentinel-2, or a GeoJSON file."
         ) from problem
-    except (ValueError, RecursionError) as problem:
+    except ValueError as problem:
         raise _no_geojson(text) from problem
 
 

@@ -214,6 +214,15 @@ class ModelConfig:
         return data
 
 
+def block_count(config: ModelConfig) -> int:
+    """Return how many blocks the backbones have at least, without building any of them."""
+    resnet, dinov3 = config.backbones.resnet101, config.backbones.dinov3.config
+    counts = [*(resnet.layers or RESNETS[resnet.arch][1]), dinov3.get("num_hidden_layers")]
+    depths = dinov3.get("depths")
+    counts += depths if isinstance(depths, list) else []
+    return sum(count for count in counts if type(count) is int and count > 0)
+
+
 def _read(cls: type[T], payload: Any, where: str) -> T:
     if not isinstance(payload, Mapping):
         raise ConfigError(

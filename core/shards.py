@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import torch
 from huggingface_hub import split_torch_state_dict_into_shards
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -16,6 +17,11 @@ from .contract.weights import INDEX_FILE, WEIGHTS_FILE, WeightFiles, file_sha256
 
 MAX_SHARD_SIZE = "5GB"
 _METADATA = {"format": "pt"}
+# Kinds of numbers that torch does not know, and sizes beyond all numbers, among the rest.
+_DAMAGED = (
+    SafetensorError, OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError,
+    OverflowError,
+)  # fmt: skip
 
 
 def write_weights(
@@ -74,11 +80,35 @@ def read_weights(files: WeightFiles) -> dict[str, Tensor]:
     Raises:
         ModelFolderError: a file is damaged.
     """
+    return _merged(files, load_file)
+
+
+def read_shapes(files: WeightFiles) -> dict[str, Tensor]:
+    """Return tensors without values, with the shapes and kinds that the files' headers tell.
+
+    Raises:
+        ModelFolderError: a file is damaged.
+    """
+    return _merged(files, _hollow)
+
+
+def _hollow(path: Path) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    with safe_open(path, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118  # it is no mapping
+            part = file.get_slice(name)
+            is_real = part.get_dtype().startswith(("F", "BF"))
+            kind = torch.float32 if is_real else torch.int64
+            tensors[name] = torch.empty(part.get_shape(), dtype=kind, device="meta")
+    return tensors
+
+
+def _merged(files: WeightFiles, read: Callable[[Path], dict[str, Tensor]]) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for path in files.tensor_files:
         try:
-            tensors.update(load_file(path))
-        except (SafetensorError, OSError) as problem:
+            tensors.update(read(path))
+        except _DAMAGED as problem:
             raise ModelFolderError(
                 f"'{path}' is damaged ({problem}): copy the model folder again from its origin.",
                 path=str(path),

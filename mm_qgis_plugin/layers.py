@@ -109,7 +109,7 @@ def crs_of_path(path: str) -> QgsCoordinateReferenceSystem:
 
 
 def _rasters_at(path: str) -> Iterable[str]:
-    if Path(path).is_dir():
+    if os.path.isdir(path):
         files = sorted(Path(path).rglob("*"))
         return [str(file) for file in files if file.suffix.lower() in _RASTER_SUFFIXES]
     listed = QgsProviderRegistry.instance().querySublayers(path)

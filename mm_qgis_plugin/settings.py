@@ -64,7 +64,7 @@ def sample_model() -> Path | None:
 def default_model() -> str:
     """Return the model folder to offer: the last one that still exists, else the sample."""
     last = value(MODEL, "")
-    if last and Path(last).is_dir():
+    if last and os.path.isdir(last):
         return last
     sample = sample_model()
     return str(sample) if sample else ""

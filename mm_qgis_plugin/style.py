@@ -32,7 +32,13 @@ def save_default_style(source: str, spec: ModelSpec) -> None:
         return
     layer = QgsVectorLayer(source, "result", "ogr")
     if not layer.isValid():
-        raise OutputError(tr("The result '{}' was written but cannot be opened.").format(source))
+        # GDAL takes %25 in the name of a GeoPackage for a sign that was written so.
+        raise OutputError(
+            tr(
+                "The result '{}' was written but QGIS cannot open it: choose a file name and "
+                "folder without % followed by digits."
+            ).format(source)
+        )
     apply_style(layer, spec)
     layer.saveStyleToDatabase(_STYLE_NAME, _STYLE_DESCRIPTION, True, "")
 

@@ -31,11 +31,14 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
     StrictDataclassError,
 )
+from safetensors import SafetensorError
 
 from ..config import Dinov3Config
 from ..contract.errors import ConfigError, WeightsUnavailableError
+from ..contract.weights import INDEX_FILE, find_weights
 from ..torchvision_guard import AutoConfig, PretrainedConfig, PreTrainedModel
 from .dinov3_sizes import OFFICIAL_FILES
+from .downloads import check_snapshot
 from .weight_files import check_finite
 
 _KEY = "backbones.dinov3"
@@ -104,11 +107,15 @@ def find_source(config: Dinov3Config) -> Source:
 
 
 def read_architecture(source: Source) -> PretrainedConfig:
-    """Read config.json of the source."""
+    """Read config.json of the source; code that it names (``auto_map``) is never run.
+
+    Left to itself transformers would ask on standard input whether it may.
+    """
     try:
         return AutoConfig.from_pretrained(
-            source.name, revision=source.revision or _MAIN, local_files_only=source.local_only
-        )
+            source.name, revision=source.revision or _MAIN, local_files_only=source.local_only,
+            trust_remote_code=False,
+        )  # fmt: skip
     except _NO_ARCHITECTURE as problem:
         raise unavailable(source.name, problem) from problem
 
@@ -122,6 +129,7 @@ def load_model(
         ConfigError: the weights have other shapes or names than ``architecture``.
         WeightsUnavailableError: they cannot be had, or are incomplete.
     """
+    _check_parts(source)
     try:
         loaded: Any = network.from_pretrained(
             source.name,
@@ -129,19 +137,37 @@ def load_model(
             local_files_only=source.local_only,
             config=architecture,
             use_safetensors=True,
+            trust_remote_code=False,
             output_loading_info=True,
             dtype=torch.float32,
         )
-    except (HTTPError, OSError, ValueError) as problem:
+    except (HTTPError, OSError, ValueError, SafetensorError) as problem:
         raise unavailable(source.name, problem) from problem
     except RuntimeError as problem:
         raise ConfigError(
             f"The weights of '{source.name}' do not fit '{_KEY}.config': {problem}", key=_KEY
         ) from problem
+    _check_download(source)
     model, report = cast(tuple[PreTrainedModel, dict[str, set[str]]], loaded)
     _check_report(source.name, report["missing_keys"], report["unexpected_keys"])
     check_finite(model.state_dict(), source.name)
     return model
+
+
+def _check_parts(source: Source) -> None:
+    """See that the index of a folder names its own safetensors files: transformers does not.
+
+    Raises:
+        ModelFolderError: a part is missing, elsewhere, or a pickle.
+    """
+    if source.revision is None and (Path(source.name) / INDEX_FILE).exists():
+        find_weights(source.name)
+
+
+def _check_download(source: Source) -> None:
+    cached = source.revision and try_to_load_from_cache(source.name, _CONFIG, None, source.revision)
+    if isinstance(cached, str):
+        check_snapshot(Path(cached).parent)
 
 
 def _check_report(name: str, missing: set[str], unknown: set[str]) -> None:

@@ -20,6 +20,7 @@ from ..contract.errors import ConfigError, WeightsUnavailableError
 from ..torchvision_guard import PretrainedConfig, PreTrainedModel
 from .dinov3_limits import build_network
 from .dinov3_sizes import CONVNEXT, OFFICIAL_FILES, RELEASED, VIT
+from .downloads import check_named
 from .weight_files import State, check_finite, check_fit, read_state, weight_file, without_prefix
 
 _KEY = "backbones.dinov3"
@@ -87,6 +88,8 @@ def load_local(
     check_fit(state, expected, path=path, key=f"{_KEY}.weights")
     check_finite(original, path)
     _check_periods(original, architecture, path)
+    if path.name in OFFICIAL_FILES.values():
+        check_named(path)
     # Copied, for it takes tensors as they are: views of a mapped file, q, k and v of one block.
     copied = {key: value.to(torch.float32, copy=True) for key, value in state.items()}
     model: PreTrainedModel = network.from_pretrained(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pickle import UnpicklingError
+from pickle import UnpicklingError  # nosec B403: its name alone, to tell of what torch refuses
 
 import torch
 from torch import Tensor, nn

@@ -6,7 +6,6 @@ is matched by the names of the channels, never by their position.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from torch import Tensor
 from ..config import RESNETS, ResNetConfig
 from ..contract.channels import INDEX_BANDS, s1_band_from_text, s2_band_from_text
 from ..contract.errors import ConfigError, WeightsUnavailableError
+from ..contract.json_file import read_json_file
 from .weight_files import State, check_finite, read_state, weight_file, without_prefix
 
 _KEY = "backbones.resnet101"
@@ -127,8 +127,8 @@ def _about(path: Path) -> Mapping[str, Any]:
     if not file.is_file():
         return {}
     try:
-        about = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as problem:
+        about = read_json_file(file)
+    except (OSError, ValueError) as problem:
         raise WeightsUnavailableError(
             f"'{file}' cannot be read ({problem}): download the folder again.", path=str(file)
         ) from problem

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import struct
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
+from pickle import UnpicklingError  # nosec B403: its name alone, to tell of what torch refuses
 from typing import Any
+from zipfile import BadZipFile
 
 import torch
 from safetensors import SafetensorError
@@ -25,6 +27,11 @@ _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 # Under which key training programs keep the state dict. A teacher is what DINO releases.
 _WRAPPERS = ("teacher", "state_dict", "model_state_dict", "model_state", "model", "net")
 _SHOWN = 3
+# What zipfile, safetensors and torch's reader of pickles are known to throw at damaged files.
+_DAMAGED = (
+    SafetensorError, BadZipFile, OSError, RuntimeError, EOFError, LookupError, ValueError,
+    TypeError, AttributeError, ArithmeticError, AssertionError, MemoryError, struct.error,
+)  # fmt: skip
 
 
 def weight_file(weights: str, key: str) -> Path:
@@ -44,7 +51,7 @@ def weight_file(weights: str, key: str) -> Path:
     for name in _NAMES:
         if (path / name).is_file():
             return path / name
-    found = sorted(item for item in path.iterdir() if item.suffix in _SUFFIXES)
+    found = sorted(item for item in path.iterdir() if item.suffix in _SUFFIXES and item.is_file())
     if len(found) != 1:
         raise WeightsUnavailableError(
             f"The folder '{weights}' of '{key}' holds {len(found)} weight files and none is called "
@@ -73,7 +80,7 @@ def read_content(path: Path) -> Any:
     """
     try:
         return _READERS[_format(path)](path)
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError, SafetensorError) as problem:
+    except _DAMAGED as problem:
         raise WeightsUnavailableError(
             f"'{path}' cannot be read ({_first_line(problem)}): it is damaged or no weight file. "
             "Download it again.",

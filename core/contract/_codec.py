@@ -9,6 +9,7 @@ from typing import Any, Union
 from .errors import MultimodalError
 
 Kinds = Union[type, tuple[type, ...]]
+MAX_DEPTH = 20
 
 
 def take(
@@ -36,10 +37,15 @@ def as_object(payload: Any, error: type[MultimodalError], where: str) -> Mapping
     return payload
 
 
-def finite(value: Any) -> Any:
-    """Return a JSON value with None where a number is not finite: JSON has no word for it."""
+def finite(value: Any, depth: int = MAX_DEPTH) -> Any:
+    """Return a JSON value with None where a number is not finite: JSON has no word for it.
+
+    What is nested deeper than ``depth`` is None too: nobody reads it, and Python cannot.
+    """
+    if isinstance(value, (Mapping, list, tuple)) and not depth:
+        return None
     if isinstance(value, Mapping):
-        return {key: finite(item) for key, item in value.items()}
+        return {key: finite(item, depth - 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
+        return [finite(item, depth - 1) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -53,10 +53,11 @@ BIGEARTHNET19_ORIGINAL_ORDER = tuple(
 
 def slugify(names: Iterable[str]) -> tuple[str, ...]:
     """Return a field-name part for each class: ASCII, at most 40 characters, unique."""
-    slugs: list[str] = []
-    for position, name in enumerate(names):
-        slugs.append(_unique(_ascii(name) or f"class_{position}", slugs))
-    return tuple(slugs)
+    taken, tried = set(_RESERVED), dict[str, int]()
+    return tuple(
+        _unique(_ascii(name) or f"class_{position}", taken, tried)
+        for position, name in enumerate(names)
+    )
 
 
 def default_colors(count: int) -> tuple[str, ...]:
@@ -75,9 +76,12 @@ def _ascii(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", plain.decode().lower()).strip("_")[:MAX_SLUG].strip("_")
 
 
-def _unique(slug: str, taken: list[str]) -> str:
-    candidate, number = slug, 2
-    while candidate in taken or candidate in _RESERVED:
+def _unique(slug: str, taken: set[str], tried: dict[str, int]) -> str:
+    """Return a free slug, and take it; ``tried`` spares the search for those of the same name."""
+    candidate, number = slug, tried.get(slug, 2)
+    while candidate in taken:
         suffix = f"_{number}"
         candidate, number = slug[: MAX_SLUG - len(suffix)] + suffix, number + 1
+    tried[slug] = number
+    taken.add(candidate)
     return candidate

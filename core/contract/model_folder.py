@@ -12,6 +12,7 @@ from typing import Any
 
 from ._codec import as_object
 from .errors import ConfigError, ModelFolderError, SpecError
+from .json_file import read_json_file
 from .spec import ModelSpec, spec_from_dict
 from .weights import WEIGHTS_FILE, find_weights
 
@@ -60,8 +61,8 @@ def read_config(folder: str | Path) -> Mapping[str, Any]:
             path=str(folder),
         )
     try:
-        payload = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as problem:
+        payload = read_json_file(path)
+    except (OSError, ValueError) as problem:
         raise ModelFolderError(
             f"{CONFIG_FILE} in '{folder}' cannot be read ({problem}): "
             "copy the model folder again from its origin.",

@@ -9,8 +9,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from html import escape
-from xml.etree import ElementTree as Xml
+from xml.etree import ElementTree as Xml  # nosec B405: it writes, and reads nothing
 
+from .foreign_text import inert
 from .result import OK, probability_field, result_fields
 from .spec import ModelSpec
 
@@ -61,9 +62,8 @@ def map_tip(spec: ModelSpec) -> str:
     A table of one width: QGIS shrinks its map tips to the narrowest that their words allow. In
     the font of the map tip, which tables do not take over by themselves.
     """
-    status = """replace(replace("status", '&', '&amp;'), '<', '&lt;')"""
     title = '<b>Tile [% "tile_id" %]</b>, row [% "row" %], column [% "col" %]'
-    skipped = f"'<tr><td colspan=\"2\">' || {status} || '</td></tr>'"
+    skipped = f"'<tr><td colspan=\"2\">' || {_escaped('status')} || '</td></tr>'"
     return (
         f'<table width="{_TIP_PIXELS}" style="font: inherit; color: inherit">'
         f'<tr><td colspan="2">{title}</td></tr>'
@@ -84,11 +84,16 @@ def _top_rows(spec: ModelSpec) -> str:
         " || to_string(round(to_int(substr(@element, 1, 7)) / 10000.0)) || '&nbsp;%</td></tr>'"
     )
     # Formats with short field names (Shapefile) lose the p_ fields: the class is still there.
-    fallback = "array('<tr><td>' || \"class\" || '</td></tr>')"
+    fallback = f"array('<tr><td>' || {_escaped('class')} || '</td></tr>')"
     ranked = f"array_sort(array_remove_all(array({items}), ''), false)"
     rows = f"array_foreach(array_slice(@ranked, 0, {_TOP - 1}), {row})"
     chosen = f"if(array_length(@ranked) > 0, {rows}, {fallback})"
     return f"with_variable('ranked', {ranked}, array_to_string({chosen}, ''))"
+
+
+def _escaped(field: str) -> str:
+    """Return an expression for a text of the file as HTML: anybody may have written the file."""
+    return f"""replace(replace("{field}", '&', '&amp;'), '<', '&lt;')"""
 
 
 def _sortable(field: str, name: str, threshold: float) -> str:
@@ -128,8 +133,9 @@ def _add_rule(rules: Xml.Element, label: str, condition: str) -> str:
     """Add a rule and return the name of its symbol."""
     symbol = str(len(rules))
     Xml.SubElement(
-        rules, "rule", key=_key(f"{symbol} {label}"), symbol=symbol, label=label, filter=condition
-    )
+        rules, "rule", key=_key(f"{symbol} {label}"), symbol=symbol, label=inert(label),
+        filter=condition,
+    )  # fmt: skip
     return symbol
 
 
@@ -203,7 +209,9 @@ def _symbol(parent: Xml.Element, kind: str, name: str) -> Xml.Element:
 
 def _add_layer(symbol: Xml.Element, kind: str, values: Mapping[str, str]) -> Xml.Element:
     layer = Xml.SubElement(
-        symbol, "layer", {"class": kind, "enabled": "1", "locked": "0", "pass": "0"}
+        symbol,
+        "layer",
+        {"class": kind, "enabled": "1", "locked": "0", "pass": "0"},  # nosec B105: a pass
     )
     options = _map(layer)
     for key, value in values.items():

@@ -8,6 +8,7 @@ from typing import Any
 
 from ._codec import as_object, take
 from .errors import ProtocolError
+from .foreign_text import inert
 from .spec import ModelSpec
 from .thresholds import decide
 
@@ -59,7 +60,7 @@ def result_fields(spec: ModelSpec) -> tuple[FieldSpec, ...]:
         FieldSpec("cloud", "real", "Cloud share"),
     )
     return fixed + tuple(
-        FieldSpec(probability_field(item.slug), "real", item.name) for item in spec.classes
+        FieldSpec(probability_field(item.slug), "real", inert(item.name)) for item in spec.classes
     )
 
 

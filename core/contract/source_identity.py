@@ -28,6 +28,7 @@ _FILE_SYSTEM = re.compile(r"/vsi\w+/")
 _DRIVER = re.compile(r"[A-Za-z]\w+:")
 _METADATA = re.compile(r"MTD_\w+\.xml|manifest\.safe", re.I)
 _VRT_SOURCE = re.compile(r"<SourceFilename([^>]*)>([^<]+)</SourceFilename>")
+_MAX_VRT = 20_000_000
 # Signatures of a URL change with every login and say nothing about the raster.
 _SECRET = re.compile(r"token|sig|secret|pass|key|auth|cred|expires|amz|^(s[a-z]|sk[a-z]+)$", re.I)
 
@@ -101,7 +102,9 @@ def _parts(local: Path) -> Iterator[Path]:
 
 
 def _vrt_sources(vrt: Path) -> Iterator[Path]:
-    for attributes, name in _VRT_SOURCE.findall(vrt.read_text(encoding="utf-8", errors="replace")):
+    with vrt.open(encoding="utf-8", errors="replace") as stream:
+        text = stream.read(_MAX_VRT)
+    for attributes, name in _VRT_SOURCE.findall(text):
         path = vrt.parent / name if 'relativeToVRT="1"' in attributes else Path(name)
         if path.is_file():
             yield path

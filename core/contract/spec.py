@@ -21,12 +21,15 @@ from .channels import (
 )
 from .classes import BIGEARTHNET19_COLORS, BIGEARTHNET19_NAMES, default_colors, slugify
 from .errors import SpecError
+from .foreign_text import is_formula, looks_like, printable
 
 FORMAT_VERSION = 1
 TASKS = ("multilabel", "multiclass")
 RESAMPLINGS = ("nearest", "bilinear", "cubic", "average")
 # The longest BigEarthNet name has 86 characters.
 MAX_CLASS_NAME = 120
+# Each is a column of the result, and SQLite has 2000 at most.
+MAX_CLASSES = 1900
 MAX_TILE = 4096
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 _NUMBER = (int, float)
@@ -67,7 +70,12 @@ class ClassSpec:
         if not (1 <= len(self.name) <= MAX_CLASS_NAME and self.name.isprintable()):
             raise SpecError(
                 f"A class name must have 1 to {MAX_CLASS_NAME} printable characters, "
-                f"not {self.name!r}."
+                f"not {self.name[: MAX_CLASS_NAME + 1]!r}."
+            )
+        if is_formula(self.name):
+            raise SpecError(
+                f"The class name {self.name!r} begins like a formula: a spreadsheet would compute "
+                "it. Give it a name that begins with another character than = + - @."
             )
         if not _COLOR.fullmatch(self.color):
             raise SpecError(f"Class {self.name}: colour {self.color!r} is not like '#a6f200'.")
@@ -97,9 +105,11 @@ class ModelSpec:
     weights_sha256: str = ""
 
     def __post_init__(self) -> None:
+        # All three are shown and stored, whoever wrote them.
+        object.__setattr__(self, "license", printable(self.license))
         for key in ("provenance", "metrics"):
             # The score of a class that no tile has is NaN in training, and null in every file.
-            object.__setattr__(self, key, finite(getattr(self, key)))
+            object.__setattr__(self, key, printable(finite(getattr(self, key))))
         _check_channels(self.s2, self.s1)
         _check_classes(self.classes, self.thresholds)
         if self.task not in TASKS:
@@ -217,9 +227,16 @@ def _check_channels(s2: tuple[ChannelSpec, ...], s1: tuple[ChannelSpec, ...]) ->
 def _check_classes(classes: tuple[ClassSpec, ...], thresholds: tuple[float, ...]) -> None:
     if len(classes) < 2:
         raise SpecError(f"A model needs at least 2 classes, this one has {len(classes)}.")
-    names = [item.name.casefold() for item in classes]
+    if len(classes) > MAX_CLASSES:
+        raise SpecError(
+            f"A model can have {MAX_CLASSES} classes, this one has {len(classes)}: a result has a "
+            "column for each, and its file has no more of them."
+        )
+    names = [looks_like(item.name) for item in classes]
     if len(set(names)) != len(names):
-        raise SpecError("Two classes have the same name (upper and lower case count as equal).")
+        raise SpecError(
+            "Two classes have the same name (upper and lower case, and spaces, count as equal)."
+        )
     if slugify(item.name for item in classes) != tuple(item.slug for item in classes):
         raise SpecError("A class slug does not follow from its name: save the model again.")
     if len(thresholds) != len(classes):

@@ -69,7 +69,7 @@ def real_path(path: str) -> Path:
 
 def is_there(target: Path) -> bool:
     """Return whether a file has content; an empty one is only a name that somebody reserved."""
-    return target.exists() and target.stat().st_size > 0
+    return os.path.exists(target) and target.stat().st_size > 0
 
 
 def sweep(path: str) -> bool:
@@ -81,13 +81,13 @@ def sweep(path: str) -> bool:
     """
     target = real_path(path)
     journal = target.with_name(f"{target.name}-journal")
-    if journal.exists() and target.is_file():
+    if os.path.exists(journal) and target.is_file():
         with suppress(sqlite3.Error), closing(_existing(target)) as connection:
             # Reading plays a hot journal back; an emptied one goes with the mode that kept it.
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             connection.execute("PRAGMA journal_mode = PERSIST")
             connection.execute("PRAGMA journal_mode = DELETE")
-    return not journal.exists()
+    return not os.path.exists(journal)
 
 
 def _existing(target: Path) -> sqlite3.Connection:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 from ._codec import as_object
 from .errors import ModelFolderError
+from .json_file import read_json_file
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -109,8 +109,8 @@ def is_weights_name(name: str) -> bool:
 def _read_index(path: Path) -> dict[str, str]:
     """Return the shards that an index names, each with its SHA-256 or ""."""
     try:
-        payload = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as problem:
+        payload = read_json_file(path)
+    except (OSError, ValueError) as problem:
         raise _damaged(path, str(problem)) from problem
     index = as_object(payload, ModelFolderError, f"'{path}'")
     names = _strings(index.get("weight_map"), path, "weight_map").values()

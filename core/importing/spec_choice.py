@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,17 +12,19 @@ from ..config import DEFAULT_IMAGE_SIZE
 from ..contract.channels import S1_BANDS, S2_PRESETS
 from ..contract.classes import BIGEARTHNET19_NAMES
 from ..contract.errors import ConfigError, SpecError
+from ..contract.json_file import read_json_file
 from ..contract.model_folder import CONFIG_FILE, blamed_on, read_config
 from ..contract.spec import ClassSpec, ModelSpec, default_spec, spec_from_dict
 
 _RGB = 3
+_MAX_NAMES = 1_000_000  # characters of a file of class names
 
 
 def read_json(path: str | Path, what: str) -> Mapping[str, Any]:
     """Read a JSON object from a file; ``what`` names it in the :class:`ConfigError`."""
     try:
-        payload = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as problem:
+        payload = read_json_file(path)
+    except (OSError, ValueError) as problem:
         raise ConfigError(
             f"{what} '{path}' cannot be read as JSON ({problem}): correct the file or its path.",
             path=str(path),
@@ -44,7 +45,8 @@ def class_names(classes: str | Path | Sequence[str]) -> tuple[str, ...]:
     try:
         # A name too long for a file name is an OSError on some systems, and no file on others.
         if len(str(classes)) < 1000 and Path(classes).is_file():
-            lines = Path(classes).read_text(encoding="utf-8-sig").splitlines()
+            with Path(classes).open(encoding="utf-8-sig") as stream:
+                lines = stream.read(_MAX_NAMES).splitlines()
         else:
             lines = next(csv.reader([str(classes)], skipinitialspace=True), [])
     except (OSError, UnicodeDecodeError, csv.Error) as problem:

@@ -10,15 +10,15 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 
 from ..contract.errors import SourceError
 from .files import archive_member, archive_names, content_state, parse_xml
+from .xml_text import Element
 
 _MEASUREMENT = re.compile(r"(.*)/measurement/([^/]+)\.tiff?", re.I)
-_MAX_BYTES = 50_000_000
+_MAX_BYTES = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ def _rises(places: np.ndarray) -> bool:
     return bool(np.isfinite(places).all() and (np.diff(places) > 0).all())
 
 
-def _text(node: ElementTree.Element, tag: str) -> str:
+def _text(node: Element, tag: str) -> str:
     return node.findtext(tag) or ""
 
 
-def _numbers(node: ElementTree.Element, tag: str) -> np.ndarray:
+def _numbers(node: Element, tag: str) -> np.ndarray:
     return np.array([float(text) for text in _text(node, tag).split()])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -13,17 +14,23 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
-from xml.etree import ElementTree
 
 from ..contract.errors import SourceError
 from ..contract.source_identity import without_credentials
+from .archives import tar_names, tar_text, within, zip_names, zip_text
+from .special import is_special
+from .xml_text import Element, root_of
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".vrt", ".nc")
 MAX_FILES = 2000
 _ARCHIVES = {".zip": "/vsizip/", ".tar": "/vsitar/", ".tgz": "/vsitar/", ".tar.gz": "/vsitar/"}
 # A drive letter is one letter, a GDAL driver or a URL scheme has more.
 _GDAL_NAME = re.compile(r"/vsi|[A-Za-z][\w+.-]+:")
-_UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error)
+# RuntimeError: encrypted, compressed in a way that Python does not know, or links in a circle.
+_UNREADABLE = (
+    OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, ValueError, RuntimeError,
+    KeyError, struct.error, MemoryError,
+)  # fmt: skip
 _METADATA = re.compile(r"MTD_\w+\.xml|manifest\.safe", re.I)
 
 
@@ -43,6 +50,12 @@ def raster_files(path: str) -> tuple[str, ...]:
             "drive or a removed disk must be connected first.",
             path=without_credentials(path),
         )
+    if is_special(path):
+        raise SourceError(
+            f"'{path}' is a pipe or a device, and no file. Choose a raster, or the folder or "
+            "archive of a scene.",
+            path=path,
+        )
     if _METADATA.fullmatch(local.name):
         local = local.parent
     if local.is_dir():
@@ -51,11 +64,6 @@ def raster_files(path: str) -> tuple[str, ...]:
     if prefix:
         return _checked(
             (f"{prefix}{local.resolve()}/{name}" for name in archive_names(local)), path
-        )
-    if not local.is_file():
-        # GDAL would wait for ever for what a pipe may bring.
-        raise SourceError(
-            f"'{path}' is neither a file nor a folder. Choose a raster file.", path=path
         )
     return (path,)
 
@@ -95,12 +103,7 @@ def archive_names(path: Path) -> list[str]:
 @lru_cache(maxsize=4)
 def _names_in(path: Path, _size: int, _modified: int) -> tuple[str, ...]:
     """Asked for every band, and a compressed tar must be unpacked for it."""
-    if _is_zip(path):
-        with zipfile.ZipFile(path) as archive:
-            return tuple(archive.namelist())
-    with tarfile.open(path) as packed:
-        # GDAL knows no "./" before the names of a tar.
-        return tuple(name.removeprefix("./") for name in packed.getnames())
+    return zip_names(path) if _is_zip(path) else tar_names(path)
 
 
 def archive_member(path: str) -> tuple[Path, str] | None:
@@ -126,17 +129,19 @@ def in_same_archive(path: str, member: str) -> str:
 
 
 def read_text(path: str, limit: int) -> bytes:
-    """Return at most ``limit`` bytes of a small file on disk or in an archive.
+    """Return a small file on disk or in an archive.
 
-    Raises SourceError where it cannot be read.
+    Raises SourceError where it cannot be read, is no file, or has more than ``limit`` bytes.
     """
     try:
         inside = archive_member(path)
         if inside is None:
+            if is_special(path):
+                raise ValueError("it is a pipe or a device")
             with open(path, "rb") as file:
-                return file.read(limit)
+                return within(file.read(limit + 1), limit)
         return _member_text(*inside, limit, *_state(inside[0]))
-    except (*_UNREADABLE, KeyError, ValueError, RuntimeError) as problem:
+    except _UNREADABLE as problem:
         raise SourceError(
             f"'{without_credentials(path)}' cannot be read ({problem}). Download it again.",
             path=without_credentials(path),
@@ -145,16 +150,7 @@ def read_text(path: str, limit: int) -> bytes:
 
 @lru_cache(maxsize=4)
 def _member_text(archive: Path, member: str, limit: int, _size: int, _modified: int) -> bytes:
-    if _is_zip(archive):
-        with zipfile.ZipFile(archive) as zipped, zipped.open(member) as file:
-            return file.read(limit)
-    with tarfile.open(archive) as packed:
-        names = (member, f"./{member}")
-        found = next((file for file in packed if file.name in names), None)
-        data = packed.extractfile(found) if found else None
-        if data is None:
-            raise ValueError("there is no such file in it")
-        return data.read(limit)
+    return (zip_text if _is_zip(archive) else tar_text)(archive, member, limit)
 
 
 def _is_zip(path: Path) -> bool:
@@ -177,14 +173,12 @@ def content_state(path: str) -> tuple[int, int]:
         return 0, 0  # gone: who reads it says so
 
 
-def parse_xml(path: str, limit: int) -> ElementTree.Element:
+def parse_xml(path: str, limit: int) -> Element:
     """Return the root of a small xml file; SourceError where it is damaged or unsafe."""
     text = read_text(path, limit)
     try:
-        if b"<!ENTITY" in text or b"<!DOCTYPE" in text:
-            raise ValueError("it declares entities, which no product of ESA does")
-        return ElementTree.fromstring(text)
-    except (ElementTree.ParseError, ValueError, LookupError, RecursionError) as problem:
+        return root_of(text)
+    except ValueError as problem:
         raise SourceError(
             f"The product metadata '{without_credentials(path)}' cannot be read ({problem}). "
             "Download the product again.",

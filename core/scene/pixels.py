@@ -19,6 +19,7 @@ from ..contract.source_identity import without_credentials, without_credentials_
 from .calibration import read_calibration
 from .geometry import Geometry
 from .product import Product
+from .special import check_openable
 
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]
 # GDAL keeps decoded blocks here, so that a row of tiles finds what the row above has decoded.
@@ -28,6 +29,9 @@ GDAL_OPTIONS = {
     "GDAL_NUM_THREADS": "ALL_CPUS",
     "GDAL_HTTP_CONNECTTIMEOUT": "10",
     "GDAL_HTTP_TIMEOUT": "60",
+    # Code in a virtual raster, and raw bytes of any file on this disk (GDAL knows it since 3.12).
+    "GDAL_VRT_ENABLE_PYTHON": "NO",
+    "GDAL_VRT_RAWRASTERBAND_ALLOWED_SOURCE": "SIBLING_OR_CHILD_OF_VRT_PATH",
 }
 # Looking at a scene reads hardly any block twice: what it would keep, the reading lacks later.
 LOOKING_OPTIONS = {**GDAL_OPTIONS, "GDAL_CACHEMAX": 32 * 2**20}
@@ -71,7 +75,8 @@ class Band:
 
 
 def open_raster(path: str) -> Any:
-    """Open a raster for reading; SourceError in plain words where GDAL cannot."""
+    """Open a raster for reading; SourceError in plain words where GDAL cannot, or should not."""
+    check_openable(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from xml.etree import ElementTree
 
 from ..contract.errors import SourceError
 from .dates import iso_date
@@ -20,6 +19,7 @@ from .files import (
     is_gdal_name,
     parse_xml,
 )
+from .xml_text import Element
 
 _NAME = re.compile(r"MTD_MSIL(1C|2A)\.xml", re.I)
 _DRIVER = re.compile(r"SENTINEL2_L\w+:(.+\.xml)(:.*)?", re.I)
@@ -30,7 +30,7 @@ FIRST_OFFSET_BASELINE = 4.0
 _DATES = ("DATATAKE_SENSING_START", "PRODUCT_START_TIME", "SENSING_TIME")
 # From R10m up to the .SAFE folder itself.
 _LEVELS_UP = 5
-_MAX_BYTES = 20_000_000
+_MAX_BYTES = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def baseline_of(text: str) -> float | None:
     return baseline if math.isfinite(baseline) else None
 
 
-def _unstated_offset(root: ElementTree.Element) -> float | None:
+def _unstated_offset(root: Element) -> float | None:
     """Return the offset of metadata without one: 0 of old products, else it was lost."""
     baseline = baseline_of(next(_texts(root, _BASELINE), ""))
     return 0.0 if baseline is not None and baseline < FIRST_OFFSET_BASELINE else None
@@ -141,7 +141,7 @@ def _unreadable(path: str, problem: object) -> SourceError:
     )
 
 
-def _texts(root: ElementTree.Element, tags: tuple[str, ...]) -> Iterator[str]:
+def _texts(root: Element, tags: tuple[str, ...]) -> Iterator[str]:
     for node in root.iter():
         if node.tag in tags:
             yield node.text or ""

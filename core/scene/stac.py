@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from ..contract.channels import band_from_wavelength, s1_band_from_text, s2_band_from_text
+from ..contract.json_file import read_json_file
 from .dates import iso_date
 from .files import content_state
 from .product import FIRST_OFFSET_BASELINE, Product, baseline_of
@@ -58,8 +58,8 @@ def _read(file: Path, state: tuple[int, int]) -> Mapping[str, Any]:
     if state[0] > _MAX_BYTES:
         return {}
     try:
-        item = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        item = read_json_file(file, _MAX_BYTES)
+    except (OSError, ValueError):
         return {}  # any JSON may lie there; only an item concerns us
     is_item = isinstance(item, dict) and "stac_version" in item
     return item if is_item else {}

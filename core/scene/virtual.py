@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from xml.etree import ElementTree
 
 from ..contract.errors import SourceError
 from .pixels import open_raster
+from .xml_text import Element, root_of
 
 _MAX_BYTES = 20_000_000
 
@@ -29,9 +29,9 @@ def behind(dataset: Any) -> dict[int, list[Behind]]:
         return {}
     text = str(dataset.tags(ns="xml:VRT").get("xml:VRT", ""))
     try:
-        bands = ElementTree.fromstring(text[:_MAX_BYTES]).findall("VRTRasterBand")
+        bands = root_of(text[:_MAX_BYTES]).findall("VRTRasterBand")
         return {int(band.get("band", "0")): list(_sources(band, dataset.name)) for band in bands}
-    except (ElementTree.ParseError, ValueError):
+    except ValueError:
         return {}
 
 
@@ -47,7 +47,7 @@ def opened(path: str) -> Iterator[Any]:
         yield dataset
 
 
-def _sources(band: ElementTree.Element, vrt: str) -> Iterator[Behind]:
+def _sources(band: Element, vrt: str) -> Iterator[Behind]:
     for node in band:
         file = node.find("SourceFilename")
         if file is None or not file.text:

@@ -6,6 +6,7 @@ from qgis.PyQt.QtGui import QFocusEvent
 from qgis.PyQt.QtWidgets import QLineEdit
 
 from ..about import tr
+from .widgets import set_tip
 
 
 class BandLine(QLineEdit):
@@ -31,4 +32,4 @@ class BandLine(QLineEdit):
         self.setCursorPosition(0)
 
     def _describe(self, text: str) -> None:
-        self.setToolTip(f"{text}\n{self._use}" if text else self._use)
+        set_tip(self, f"{text}\n{self._use}" if text else self._use)

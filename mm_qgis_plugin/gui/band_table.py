@@ -19,7 +19,7 @@ from qgis.PyQt.QtWidgets import (
 from ..about import tr
 from ..report import BandFact
 from ..report_text import pixel_size_text
-from .widgets import SLIM
+from .widgets import SLIM, set_tip
 
 _MOST_ROWS_IN_VIEW = 16
 _FOUND_BY, _FILE = 3, 4
@@ -64,7 +64,7 @@ class BandTable(QgsCollapsibleGroupBox):
         for row, band in enumerate(bands):
             for column, text in enumerate(_cells(band)):
                 item = QTableWidgetItem(text)
-                item.setToolTip(band.path if column == _FILE else text)
+                set_tip(item, band.path if column == _FILE else text)
                 self.table.setItem(row, column, item)
         self.table.setColumnHidden(_FOUND_BY, not any(band.found_by for band in bands))
         self.table.fit_columns()

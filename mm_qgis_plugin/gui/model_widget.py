@@ -10,9 +10,11 @@ from ..about import tr
 from ..core.contract.errors import JobError, MultimodalError
 from ..core.contract.model_folder import read_spec
 from ..core.contract.spec import ModelSpec
-from .widgets import name_children, note
+from .widgets import name_children, note, set_tip
 
 _ERROR_STYLE = "color: #c0392b"  # readable on light and on dark themes
+_PURPOSE = 200
+_MOST = 1500  # characters of each line of a tooltip
 _SHORT = 60  # characters of a licence that fit on a line of the dock
 
 
@@ -60,7 +62,7 @@ class ModelWidget(QWidget):
         self.folder.setFilePath(str(settings.sample_model()))
 
     def _show(self) -> None:
-        self.folder.setToolTip(self.path() or tr("Folder with config.json and model.safetensors"))
+        set_tip(self.folder, self.path() or tr("Folder with config.json and model.safetensors"))
         self.summary.setToolTip("")
         self.summary.setVisible(bool(self.path()))
         try:
@@ -71,14 +73,14 @@ class ModelWidget(QWidget):
             return
         self.summary.setText(describe(spec))
         self.summary.setStyleSheet("")
-        self.summary.setToolTip(describe_at_length(spec))
+        set_tip(self.summary, describe_at_length(spec))
 
 
 def describe(spec: ModelSpec) -> str:
     """Return purpose, classes, channels, scores and licence of a model in a few short lines."""
     kind = tr("several per tile") if spec.task == "multilabel" else tr("one per tile")
     calibrated = tr("calibrated") if spec.calibrated else tr("not calibrated")
-    purpose = str(spec.provenance.get("purpose", ""))
+    purpose = str(spec.provenance.get("purpose", ""))[:_PURPOSE]
     lines = [
         purpose[:1].upper() + purpose[1:],
         tr("{} classes, {}; probabilities {}").format(len(spec.classes), kind, calibrated),
@@ -93,14 +95,13 @@ def describe_at_length(spec: ModelSpec) -> str:
     """Return what :func:`describe` had to leave out."""
     channels = f"{', '.join(spec.s2_names)}; {', '.join(spec.s1_names)}"
     metrics = ", ".join(f"{key}: {value}" for key, value in spec.metrics.items())
-    return "\n".join(
-        (
-            tr("Channels: {}").format(channels),
-            tr("Classes: {}").format("; ".join(spec.class_names)),
-            tr("Metrics: {}").format(metrics or tr("none")),
-            tr("Licence: {}").format(spec.license or tr("not stated")),
-        )
+    lines = (
+        tr("Channels: {}").format(channels),
+        tr("Classes: {}").format("; ".join(spec.class_names)),
+        tr("Metrics: {}").format(metrics or tr("none")),
+        tr("Licence: {}").format(spec.license or tr("not stated")),
     )
+    return "\n".join(line if len(line) <= _MOST else f"{line[:_MOST]} ..." for line in lines)
 
 
 def _scores(spec: ModelSpec) -> str:

@@ -41,7 +41,7 @@ class OutputWidget(QgsFileWidget):
         if self.is_temporary():
             return journals.journal_path(job)
         given = Path(self._given()).absolute()
-        if self._given().endswith(_SEPARATORS) or given.is_dir():
+        if self._given().endswith(_SEPARATORS) or os.path.isdir(given):
             raise OutputError(
                 tr("'{}' is a folder: name a GeoPackage in it.").format(self._given())
             )

@@ -10,6 +10,7 @@ from qgis.PyQt import sip
 from qgis.PyQt.QtCore import QTimer
 
 from ..about import LOG_TAG
+from ..core.contract.foreign_text import without_tags
 
 # What stands beside the text: signs, our name, the button that closes; "Show more" for a long
 # text, and a count where there are messages of others.
@@ -32,7 +33,8 @@ class OwnMessage:
         short = beginning(text, bar)
         # An empty text would still get a "Show more" button.
         texts = (short,) if short == text else (short, text)
-        bar.pushMessage(LOG_TAG, *texts, level, _SECONDS)
+        # The bar shows HTML and "Show more" does not; an error may quote names of strangers.
+        bar.pushMessage(LOG_TAG, *map(without_tags, texts), level, _SECONDS)
         self._item = bar.currentItem()
 
     def clear(self) -> None:

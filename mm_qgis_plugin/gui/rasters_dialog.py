@@ -20,7 +20,7 @@ from qgis.PyQt.QtWidgets import (
 
 from ..about import tr
 from .picks import Pick
-from .widgets import name_children, note
+from .widgets import name_children, note, set_tip
 
 _PICK = Qt.ItemDataRole.UserRole
 _FILES = "*.tif *.tiff *.jp2 *.vrt *.img *.nc *.zip *.xml"
@@ -70,7 +70,7 @@ class RastersDialog(QDialog):
         item = QListWidgetItem(pick.name())
         item.setData(_PICK, pick)
         layer = pick.layer()
-        item.setToolTip(pick.path if layer is None else layer.source())
+        set_tip(item, pick.path if layer is None else layer.source())
         item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
         item.setCheckState(Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked)
         self.list.addItem(item)

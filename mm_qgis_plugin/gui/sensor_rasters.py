@@ -12,7 +12,7 @@ from qgis.PyQt.QtWidgets import QHBoxLayout, QToolButton, QWidget
 from ..about import tr
 from .picks import Pick
 from .rasters_dialog import RastersDialog
-from .widgets import let_go, narrow
+from .widgets import let_go, narrow, set_tip
 
 
 class SensorRasters(QWidget):
@@ -97,9 +97,8 @@ class SensorRasters(QWidget):
 
     def _describe(self) -> None:
         names = "\n".join(pick.name() for pick in self._several)
-        self.more.setToolTip(
-            names or tr("Several rasters, or files and folders that are not loaded as a layer")
-        )
+        several = tr("Several rasters, or files and folders that are not loaded as a layer")
+        set_tip(self.more, names or several)
 
 
 def _label(picks: Sequence[Pick]) -> str:

@@ -16,15 +16,18 @@ from qgis.PyQt.QtWidgets import (
     QFrame,
     QLabel,
     QLineEdit,
+    QListWidgetItem,
     QMessageBox,
     QScrollArea,
     QSizePolicy,
     QSpinBox,
     QStyle,
+    QTableWidgetItem,
     QWidget,
 )
 
 from ..about import display_name
+from ..core.contract.foreign_text import inert
 
 _SHORTEST_COMBO = 8
 _LONG_WORD = 24
@@ -135,7 +138,19 @@ def form(parent: QWidget | None = None) -> QFormLayout:
 def ask(parent: QWidget, question: str) -> bool:
     """Ask, with No as the answer of whoever only presses Return."""
     yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
-    return QMessageBox.question(parent, display_name(), question, yes | no, no) == yes
+    # Not QMessageBox.question, which shows as HTML what looks like it: a path may.
+    box = QMessageBox(QMessageBox.Icon.Question, display_name(), "", yes | no, parent)
+    box.setTextFormat(Qt.TextFormat.PlainText)
+    box.setText(question)
+    box.setDefaultButton(no)
+    box.exec()
+    box.deleteLater()
+    return box.standardButton(box.clickedButton()) == yes
+
+
+def set_tip(part: QWidget | QListWidgetItem | QTableWidgetItem, text: str) -> None:
+    """Set a tooltip that is text, whatever it looks like: names and paths may be of strangers."""
+    part.setToolTip(inert(text))
 
 
 def on_change(part: QWidget, call: Callable[[], None]) -> None:

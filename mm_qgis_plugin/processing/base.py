@@ -14,6 +14,7 @@ from qgis.PyQt.QtGui import QIcon
 
 from ..about import home_page, icon, tr
 from ..core.contract.errors import MultimodalError
+from ..task import as_error
 from .options import as_qgis_takes, told
 from .reading import JobReader
 
@@ -62,8 +63,9 @@ class SceneAlgorithm(QgsProcessingAlgorithm):
         parameters = as_qgis_takes(parameters)
         try:
             self.check(JobReader(self, parameters, context))
-        except MultimodalError as problem:
-            return False, problem.message
+        # An exception that leaves Python here has taken QGIS down.
+        except Exception as problem:  # noqa: BLE001
+            return False, as_error(problem).message
         # QGIS's own check last: it says no more than "Incorrect parameter value".
         return super().checkParameterValues(parameters, context)
 
@@ -76,8 +78,8 @@ class SceneAlgorithm(QgsProcessingAlgorithm):
         """
         try:
             self.prepare(JobReader(self, as_qgis_takes(parameters), context))
-        except MultimodalError as problem:
-            self._problem = problem
+        except Exception as problem:  # noqa: BLE001  # kept, as above
+            self._problem = as_error(problem)
         return True
 
     def processAlgorithm(

@@ -122,7 +122,8 @@ def _check_writable(path: Path) -> None:
         raise OutputError(
             tr("QGIS writes no '{}' files: choose .gpkg, .geojson or .shp.").format(path.suffix)
         )
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+    # Unlike Path.is_dir no error for a name that cannot be.
+    if not os.path.isdir(path.parent) or not os.access(path.parent, os.W_OK):
         raise OutputError(
             tr(
                 "The output '{}' cannot be written: choose a folder that exists and where you "
@@ -134,6 +135,6 @@ def _check_writable(path: Path) -> None:
 def _same(path: Path, other: Path) -> bool:
     try:
         return os.path.samefile(path, other)
-    except OSError:
+    except (OSError, ValueError):
         # GDAL names hold the path of the file: GPKG:/a/b.gpkg:table, /vsizip//a/b.zip/c.tif
         return str(path.absolute()) in str(other)

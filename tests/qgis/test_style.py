@@ -20,6 +20,7 @@ from qgis.core import (
 from qgis.PyQt.QtCore import QSize
 from qgis.PyQt.QtGui import QColor
 
+from mm_qgis_plugin.core.contract.foreign_text import inert
 from mm_qgis_plugin.core.contract.qml import NO_CLASS_LABEL, SKIPPED_LABEL, result_style_qml
 from mm_qgis_plugin.core.contract.result import TileResult
 from mm_qgis_plugin.core.contract.spec import ModelSpec, default_spec
@@ -96,7 +97,7 @@ def test_legend_has_every_class_by_its_name(layer: QgsVectorLayer) -> None:
     renderer = layer.renderer()
     assert isinstance(renderer, QgsRuleBasedRenderer)
     labels = [item.label() for item in renderer.legendSymbolItems()]
-    assert labels == [*NAMES, NO_CLASS_LABEL, SKIPPED_LABEL]
+    assert labels == [*map(inert, NAMES), NO_CLASS_LABEL, SKIPPED_LABEL]
     for rule in renderer.rootRule().children():
         assert not QgsExpression(rule.filterExpression()).hasParserError()
 
