@@ -303,7 +303,7 @@ def test_a_missing_file_and_an_empty_folder_are_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "s2.tif")
-    with pytest.raises(SourceError, match="neither a file nor a folder"):
+    with pytest.raises(SourceError, match="is a pipe or a device"):
         find_bands([RasterSource(str(tmp_path / "s2.tif"))], "s2", S2_BANDS)
 
 
