@@ -5,6 +5,7 @@ The examples are the same every time, and few. ``MM_FUZZ=5000`` tries that many 
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import random
@@ -85,11 +86,15 @@ def changed(value: Any, changes: list[tuple[int, int, Any]]) -> Any:
     value = json.loads(json.dumps(value))
     for number, kind, other in changes:
         places = list(_places(value))
+        # Hypothesis gives the same list again and again: put into itself it would have no end.
+        other = copy.deepcopy(other)
+        if not places:
+            return value
         holder, key = places[number % len(places)]
         if kind == 0 and isinstance(holder, dict):
             del holder[key]
         elif kind == 1 and isinstance(holder, list):
-            holder.insert(key, holder[key])
+            holder.insert(key, copy.deepcopy(holder[key]))
         elif kind == 2 and isinstance(holder, dict):
             holder[f"{key}_"] = other
         else:
