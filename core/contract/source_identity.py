@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
+from xml.sax.saxutils import unescape
 
 # After a colon a password may hold anything, so it ends at the last @: better a place that is cut
 # short (of a name with a port and an @) than half a password.
@@ -25,6 +26,7 @@ _LOGIN = re.compile(r"(?<!\w)((?:georaster|geor|oci):)[^@\s]*@", re.I)
 _FILE_SYSTEM = re.compile(r"/vsi\w+/")
 _DRIVER = re.compile(r"[A-Za-z]\w+:")
 _METADATA = re.compile(r"MTD_\w+\.xml", re.I)
+_NOTES = ".aux.xml"
 _VRT_SOURCE = re.compile(r"<SourceFilename([^>]*)>([^<]+)</SourceFilename>")
 # Signatures of a URL change with every login and say nothing about the raster.
 _SECRET = re.compile(r"token|sig|secret|pass|key|auth|cred|expires|amz|^(s[a-z]|sk[a-z]+)$", re.I)
@@ -48,6 +50,19 @@ def source_identity(path: str) -> dict[str, Any]:
     if parts:
         identity["parts"] = _digest(parts)
     return identity
+
+
+def local_files(name: str) -> tuple[Path, ...]:
+    """Return the files on disk that hold the pixels of a GDAL name; none of what is remote.
+
+    A virtual raster is itself and all that it is made of. What GDAL and QGIS note beside a raster
+    (statistics in ``.aux.xml``) does not count: they write it whenever a layer is looked at.
+    """
+    local = _local_part(name)
+    if local is None:
+        return ()
+    files = (local, *_parts(local)) if local.is_file() else tuple(_parts(local))
+    return tuple(file for file in files if not file.name.endswith(_NOTES))
 
 
 def without_credentials(path: str) -> str:
@@ -91,18 +106,24 @@ def _parts(local: Path) -> Iterator[Path]:
     if local.is_dir():
         yield from (path for path in local.rglob("*") if path.is_file())
         return
-    sidecar = local.with_name(f"{local.name}.aux.xml")
+    sidecar = local.with_name(f"{local.name}{_NOTES}")
     if sidecar.is_file():
         yield sidecar
     if local.suffix.lower() == ".vrt":
         yield from _vrt_sources(local)
 
 
-def _vrt_sources(vrt: Path) -> Iterator[Path]:
+def _vrt_sources(vrt: Path, seen: set[Path] | None = None) -> Iterator[Path]:
+    """Yield the files of a virtual raster, and of those within it, each once."""
+    seen = {vrt} if seen is None else seen
     for attributes, name in _VRT_SOURCE.findall(vrt.read_text(encoding="utf-8", errors="replace")):
+        name = unescape(name)
         path = vrt.parent / name if 'relativeToVRT="1"' in attributes else Path(name)
-        if path.is_file():
+        if path.is_file() and path not in seen:
+            seen.add(path)
             yield path
+            if path.suffix.lower() == ".vrt":
+                yield from _vrt_sources(path, seen)
 
 
 def _state(path: Path) -> str:

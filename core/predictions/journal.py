@@ -85,6 +85,11 @@ class Journal:
         with explained(self.path), self._package.connection:
             schema.insert(self._package, rows, self._spec)
 
+    def set_device(self, device: str) -> None:
+        """Note that the run went on with another device."""
+        with explained(self.path):
+            self._update_run(device=device)
+
     def close(self, state: str, warnings: Sequence[str] = ()) -> None:
         """Build the index, store style and state, and close the file."""
         # Closed whatever happens: an open connection would keep the next run out.
