@@ -247,7 +247,25 @@ def _fitting(
             "Copy the whole folder again from its origin.",
             path=str(folder),
         )
+    _check_finite(tensors, folder)
     return tensors
+
+
+def _check_finite(tensors: Mapping[str, Tensor], folder: Path) -> None:
+    """Refuse weights with NaN or infinity in them: every class of such a model is noise."""
+    bad = [key for key, value in tensors.items() if not _is_finite(value)]
+    if bad:
+        raise ModelFolderError(
+            f"The weights in '{folder}' hold numbers that are not finite, in {bad[0]}"
+            f"{f' and {len(bad) - 1} more' if len(bad) > 1 else ''}: the training diverged. Train "
+            "again with a smaller learning rate, or take a copy from before.",
+            path=str(folder),
+        )
+
+
+def _is_finite(value: Tensor) -> bool:
+    # A sum takes NaN and infinity with it, and is thirty times faster; it may also overflow.
+    return bool(torch.isfinite(value.sum()) or torch.isfinite(value).all())
 
 
 def named_as(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,48 +12,24 @@ import numpy as np
 import torch
 from torch import nn
 
-from .contract.errors import DeviceError
+from .batching import LEAST, BatchSize
+from .contract.job import MAX_BATCH
 from .contract.spec import ModelSpec
+from .devices import (
+    CPU,
+    FP32,
+    TF32,
+    Device,
+    free_unused,
+    is_out_of_memory,
+    known_device,
+    moving,
+    no_room,
+    raise_broken,
+)
 from .model import MultiModalModel
 
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]
-DEFAULT_BATCH = {"cpu": 8, "mps": 32, "cuda": 64}
-FP32, TF32 = "fp32", "tf32"
-_AMPERE = 8
-
-
-def choose_device(wanted: str) -> torch.device:
-    """Return the device to run on; ``auto`` takes CUDA, else MPS, else the CPU.
-
-    Raises:
-        DeviceError: a device that was named is not there; the message says why.
-    """
-    if wanted == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    device = torch.device(wanted)
-    if device.type == "cuda":
-        _check_cuda(device)
-    elif device.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError("MPS needs a Mac with an Apple GPU: choose auto or cpu.")
-    return device
-
-
-def choose_precision(wanted: str, device: torch.device) -> str:
-    """Return ``tf32`` where a GPU has it and ``wanted`` is not ``exact``, else ``fp32``.
-
-    TF32 rounds the factors of a product to 10 bits and adds in full: several times faster on
-    NVIDIA GPUs from Ampere on, and about 1e-3 apart from the CPU.
-    """
-    if wanted == "exact" or device.type != "cuda":
-        return FP32
-    return TF32 if torch.cuda.get_device_capability(device)[0] >= _AMPERE else FP32
-
-
-def default_batch_size(device: torch.device) -> int:
-    """Return the batch size for a device where the user left it open."""
-    return DEFAULT_BATCH.get(device.type, DEFAULT_BATCH["cpu"])
 
 
 class BatchStopped(Exception):
@@ -63,16 +40,18 @@ class BatchStopped(Exception):
 class Predictor:
     """A model on its device.
 
-    ``limit`` is the largest batch that fits; it shrinks when the device runs out of memory,
-    and ``on_shrink`` is told the new one. ``is_cancelled`` is asked inside a batch too.
+    Where the device runs out of memory ``size`` shrinks, and at one tile the model moves to the
+    CPU, which changes ``device``; ``tell`` gets a sentence for the user. ``is_cancelled`` is
+    asked inside a batch too; ``most`` is what the user allows at once.
     """
 
     model: MultiModalModel
-    device: torch.device
-    limit: int
-    on_shrink: Callable[[int], None] = lambda limit: None
+    device: Device
+    size: BatchSize
+    tell: Callable[[str], None] = lambda text: None
     precision: str = FP32
     is_cancelled: Callable[[], bool] = lambda: False
+    most: int = MAX_BATCH
 
     def __post_init__(self) -> None:
         # Torch's own defaults allow TF32 for convolutions and not for products of matrices.
@@ -87,13 +66,17 @@ class Predictor:
     def probabilities(self, s2: FloatArray, s1: FloatArray) -> FloatArray:
         """Return float32 (N, classes) for normalised s2 and s1, (N, C, H, W) each.
 
+        A row is NaN where the model gave numbers that are not finite.
+
         Raises:
             BatchStopped: ``is_cancelled`` said so.
+            DeviceError: no memory for one tile, not even on the CPU, or the GPU failed.
         """
         parts = []
         start = 0
         while start < len(s2):
-            part = self._part(s2[start : start + self.limit], s1[start : start + self.limit])
+            end = start + self.size.limit
+            part = self._part(s2[start:end], s1[start:end])
             if part is not None:
                 parts.append(part)
                 start += len(part)
@@ -101,24 +84,51 @@ class Predictor:
         return np.concatenate([empty, *parts])
 
     def _part(self, s2: FloatArray, s1: FloatArray) -> FloatArray | None:
-        """Return probabilities, or None after the limit was halved for want of memory."""
+        """Return probabilities, or None where there was no memory and less is to be tried."""
+        tiles = len(s2)
+        if tiles == 1 and self.size.limit >= LEAST:
+            s2, s1 = (np.repeat(array, LEAST, axis=0) for array in (s2, s1))
+        started = time.perf_counter()
         try:
-            with torch.inference_mode(), _stoppable(self.model, self.is_cancelled):
-                inputs = (torch.from_numpy(a).to(self.device) for a in (s1, s2))
-                return to_probabilities(self.model(*inputs), self.spec).cpu().numpy()
-        except RuntimeError as problem:
-            if not _is_out_of_memory(problem):
-                raise
-            if len(s2) == 1:
-                raise DeviceError(
-                    f"Not even one tile fits into the memory of {describe_device(self.device)}: "
-                    "close other programs that use it, or choose the device cpu."
-                ) from problem
-            self.limit = max(1, len(s2) // 2)
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        self.on_shrink(self.limit)
+            values = self._computed(s2, s1)[:tiles]
+        except (RuntimeError, MemoryError) as problem:
+            if not is_out_of_memory(problem):
+                raise_broken(problem, self.device)
+            if len(s2) == 1 and self.device.kind == CPU:
+                raise no_room(self.device) from problem
+        else:
+            self.size.took(tiles, time.perf_counter() - started)
+            return values
+        # Outside of the handler: the error's traceback holds what the failed batch has allocated.
+        self._make_room(len(s2))
         return None
+
+    def _computed(self, s2: FloatArray, s1: FloatArray) -> FloatArray:
+        with torch.inference_mode(), _stoppable(self.model, self.is_cancelled):
+            inputs = (torch.from_numpy(a).to(self.device.torch) for a in (s1, s2))
+            return to_probabilities(self.model(*inputs), self.spec).cpu().numpy()
+
+    def _make_room(self, failed: int) -> None:
+        free_unused(self.device)
+        if failed > 1:
+            self.size.shrink(failed)
+            self.tell(
+                f"{self.device.name} ran out of memory; going on with batches of {self.size.limit}."
+            )
+            return
+        self._move_to_cpu()
+
+    def _move_to_cpu(self) -> None:
+        before, self.device = self.device, known_device(torch.device(CPU))
+        self.tell(moving(before))
+        try:
+            self.model.to(self.device.torch)
+        except (RuntimeError, MemoryError) as problem:
+            if not is_out_of_memory(problem):
+                raise_broken(problem, before)
+            raise no_room(self.device) from problem
+        free_unused(before)
+        self.size = BatchSize.on_trial(CPU, self.most)
 
 
 @contextmanager
@@ -139,39 +149,10 @@ def _stoppable(model: nn.Module, is_cancelled: Callable[[], bool]) -> Iterator[N
 
 
 def to_probabilities(logits: torch.Tensor, spec: ModelSpec) -> torch.Tensor:
-    """Return the sigmoid (multi-label) or softmax (multi-class) of logits / temperature."""
+    """Return the sigmoid (multi-label) or softmax (multi-class) of logits / temperature.
+
+    A row with a logit that is not finite is NaN: the sigmoid of infinity would be a sure 1.
+    """
     scaled = logits.float() / spec.temperature
-    return torch.sigmoid(scaled) if spec.task == "multilabel" else torch.softmax(scaled, dim=1)
-
-
-def describe_device(device: torch.device) -> str:
-    """Return the device as a user knows it: ``cpu``, ``mps``, ``cuda:0 (NVIDIA ...)``."""
-    if device.type != "cuda":
-        return device.type
-    index = torch.cuda.current_device() if device.index is None else device.index
-    return f"cuda:{index} ({torch.cuda.get_device_name(index)})"
-
-
-def _is_out_of_memory(problem: RuntimeError) -> bool:
-    """Return whether an error says that; CPU and MPS have no class of their own for it."""
-    text = str(problem)
-    words = ("DefaultCPUAllocator", "MPS backend out of memory", "not enough memory")
-    return isinstance(problem, torch.OutOfMemoryError) or any(word in text for word in words)
-
-
-def _check_cuda(device: torch.device) -> None:
-    if torch.version.cuda is None and getattr(torch.version, "hip", None) is None:
-        raise DeviceError(
-            "CUDA was asked for, but this torch is a build for the CPU only: install a CUDA build "
-            "into the worker's environment, or choose auto or cpu."
-        )
-    if not torch.cuda.is_available():
-        raise DeviceError(
-            "CUDA was asked for, but torch finds no usable GPU: check the driver (nvidia-smi), or "
-            "choose auto or cpu."
-        )
-    if device.index is not None and device.index >= torch.cuda.device_count():
-        raise DeviceError(
-            f"There is no {device}: this machine has {torch.cuda.device_count()} CUDA devices, "
-            "counted from 0."
-        )
+    found = torch.sigmoid(scaled) if spec.task == "multilabel" else torch.softmax(scaled, dim=1)
+    return found.masked_fill(~torch.isfinite(scaled).all(dim=1, keepdim=True), torch.nan)

@@ -13,56 +13,31 @@ from typing import Any
 import numpy as np
 import torch
 
-from .checkpoint import from_pretrained
+from .batching import MOST, BatchSize
 from .contract.drive import check_room
-from .contract.errors import CancelledError, ModelFolderError
-from .contract.job import ClassifyJob, check_sensors, fingerprint
+from .contract.errors import CancelledError, ModelFolderError, SourceError
+from .contract.job import MAX_BATCH, ClassifyJob, check_sensors, fingerprint, for_record
 from .contract.messages import Log, Message, Phase, Plan, Progress, Rows
-from .contract.model_folder import config_digest, read_spec
+from .contract.model_folder import read_spec
 from .contract.result import COMPLETE, OK, PARTIAL, RunSummary, TileResult, result_bytes
-from .contract.source_identity import without_credentials
 from .contract.spec import ModelSpec
 from .contract.target import check_output, real_path
 from .contract.version import version
+from .devices import CPU, Device, choose_device, choose_precision
 from .estimate import with_seconds
-from .inference import (
-    BatchStopped,
-    FloatArray,
-    Predictor,
-    choose_device,
-    choose_precision,
-    default_batch_size,
-    describe_device,
-)
-from .model import MultiModalModel
+from .inference import BatchStopped, FloatArray, Predictor
+from .model_cache import ModelCache
 from .predictions import Journal, JournalState
 from .predictions.journal import held_state
-from .remembered import remember_speed
+from .remembered import remember_batch, remember_speed, remembered_batch
+from .room import out_of_memory, tight_memory
 from .scene import Batch, Scene, Tile, open_scene
+from .watching import SourceWatch
 
 NOT_FINITE = "skipped: not finite"
 
 Emit = Callable[[Message], None]
 IsCancelled = Callable[[], bool]
-
-
-@dataclass
-class ModelCache:
-    """Keeps the last model loaded: a second run in a warm worker starts at once."""
-
-    _key: tuple[str, str, str] | None = None
-    _model: MultiModalModel | None = None
-
-    def get(
-        self, folder: str, device: torch.device, is_cancelled: IsCancelled = lambda: False
-    ) -> MultiModalModel:
-        """Return the model of a folder on a device, loaded anew only if something changed."""
-        key = (str(Path(folder).resolve()), config_digest(folder), str(device))
-        if self._model is None or key != self._key:
-            self._model = None
-            self._model = from_pretrained(folder, device=device, is_cancelled=is_cancelled)
-            self._key = key
-        return self._model
 
 
 def classify(
@@ -79,7 +54,10 @@ def classify(
     Raises:
         MultimodalError: what went wrong and what to do; finished tiles are kept.
     """
-    return _Run(job, emit, is_cancelled, models or ModelCache()).run()
+    try:
+        return _Run(job, emit, is_cancelled, models or ModelCache()).run()
+    except MemoryError as problem:
+        raise out_of_memory() from problem
 
 
 def inspect(job: ClassifyJob) -> dict[str, Any]:
@@ -108,30 +86,36 @@ class _Run:
     precision: str = ""
     done_now: int = 0
     report: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    watch: SourceWatch = field(init=False)
 
     def run(self) -> RunSummary:
         self.emit(Phase("open", "Opening the rasters"))
         spec = read_spec(self.job.model)
         _check_trained(spec, self.job.model)
         check_sensors(self.job.s1, spec)
+        # The files as they are before anything is read of them.
+        self.watch = SourceWatch(source.path for source in self.job.sources)
         identity = fingerprint(self.job)
         check_output(self.job)
         device = choose_device(self.job.device)
-        self.device = describe_device(device)
+        self.device = device.name
         self.precision = choose_precision(self.job.precision, device)
         with _open(self.job, spec) as scene:
+            self.watch.narrow(scene.files)
             for warning in scene.warnings:
-                self.emit(Log("warning", warning))
+                self._warn(warning)
             tiles = scene.select(self.job.extent_wkt, self.job.aoi_wkt)
             held = held_state(self.job.output, self.job.overwrite)
             todo = [tile for tile in tiles if held is None or tile.tile_id not in held.finished]
-            size = min(self.job.batch_size or default_batch_size(device), max(len(todo), 1))
-            self.emit(Plan(len(tiles), len(todo), scene.crs_wkt, self.device, self.precision, size))
+            size = self._batch_size(device, str(identity["model"]))
+            read = min(size.limit, max(len(todo), 1))
+            self.emit(Plan(len(tiles), len(todo), scene.crs_wkt, self.device, self.precision, read))
             if held is not None and held.state == COMPLETE and not todo:
-                return self._summary(scene, tiles, held, held.state)
+                return self._summary(tiles, held, held.state)
             self.report = scene.describe(self.job.extent_wkt, self.job.aoi_wkt, self.job.min_valid)
             self._check_room(len(todo), len(spec.classes))
-            predictor = self._predictor(device, size) if todo else None
+            predictor = self._predictor(device, size, spec) if todo else None
             return self._write(scene, tiles, todo, predictor, spec, identity)
 
     def _check_room(self, todo: int, classes: int) -> None:
@@ -142,17 +126,33 @@ class _Run:
         needed = result_bytes(todo, round(todo * (1 - skipped)), classes)
         check_room(target, max(needed - replaced, 0))
 
-    def _predictor(self, device: torch.device, size: int) -> Predictor | None:
+    def _batch_size(self, device: Device, model: str) -> BatchSize:
+        if self.job.batch_size:
+            return BatchSize(self.job.batch_size)
+        known = remembered_batch(model, f"{device.name} {self.precision}")
+        if known is None:
+            return BatchSize.on_trial(device.kind, MAX_BATCH)
+        return BatchSize(min(known, MOST.get(device.kind, known)), is_remembered=True)
+
+    def _predictor(self, device: Device, size: BatchSize, spec: ModelSpec) -> Predictor | None:
         """Load the model before the output is touched; None where the run was cancelled."""
         if self.is_cancelled():
             return None
         self.emit(Phase("model", "Loading the model"))
+        if not self.models.holds(self.job.model, device):
+            tight = tight_memory(self.job.model, spec, size.limit)
+            if tight:
+                self._warn(tight)
+        most = self.job.batch_size or MAX_BATCH
         try:
-            model = self.models.get(self.job.model, device, self.is_cancelled)
+            model, found = self.models.on_device(
+                self.job.model, device, self.is_cancelled, self._warn
+            )
         except CancelledError:
             return None
-        tell = self._tell_shrink
-        return Predictor(model, device, size, tell, self.precision, self.is_cancelled)
+        if found != device:
+            self.device, size = f"{self.device}, then {found.name}", BatchSize.on_trial(CPU, most)
+        return Predictor(model, found, size, self._warn, self.precision, self.is_cancelled, most)
 
     def _write(
         self, scene: Scene, tiles: Sequence[Tile], todo: Sequence[Tile],
@@ -162,7 +162,7 @@ class _Run:
             raise CancelledError("Cancelled before the first tile; the existing file is unchanged.")
         run = {
             "device": self.device, "precision": self.precision, "versions": _versions(),
-            "parameters": shown(self.job),
+            "parameters": for_record(self.job),
             "scene": self.report,
         }  # fmt: skip
         journal = Journal.open(
@@ -174,60 +174,88 @@ class _Run:
             todo = [tile for tile in todo if tile.tile_id not in finished]
             if predictor is not None:
                 self._fill(journal, scene, tiles, todo, predictor)
+                self.watch.check(at_once=True)
             self.emit(Phase("finish", "Closing the result"))
             held = journal.state()
         except BaseException:
             journal.abandon()
             raise
         state = COMPLETE if self.done_now == len(todo) else PARTIAL
-        summary = self._summary(scene, tiles, held, state)
-        journal.close(state, scene.warnings)
-        model = str(identity["model"])
-        remember_speed(model, self.job.device, self.done_now, summary.seconds)
+        self._warn_of_not_finite(held)
+        summary = self._summary(tiles, held, state)
+        journal.close(state, self.warnings)
+        self._remember(str(identity["model"]), predictor, summary.seconds)
         return summary
 
     def _fill(
         self, journal: Journal, scene: Scene, tiles: Sequence[Tile], todo: Sequence[Tile],
         predictor: Predictor,
     ) -> None:  # fmt: skip
-        """Classify tiles batch by batch, each one committed before it is told."""
-        self.emit(Phase("classify", f"Classifying {len(todo)} tiles on {self.device}"))
+        """Classify tiles piece by piece, each one committed before it is told."""
+        self.emit(Phase("classify", f"Classifying {len(todo)} tiles on {predictor.device.name}"))
         self.started = time.monotonic()
-        batches = scene.batches(todo, predictor.limit, self.job.min_valid, self.is_cancelled)
+        size = min(predictor.size.limit, max(len(todo), 1))
+        batches = scene.batches(todo, size, self.job.min_valid, self.is_cancelled)
         with suppress(BatchStopped), closing(batches):  # type: ignore[type-var]  # a generator
-            for batch in batches:
-                self._classify_batch(batch, predictor, scene, journal, len(tiles), len(todo))
-                if self.is_cancelled():
-                    break
+            try:
+                for batch in batches:
+                    self._classify_batch(batch, predictor, scene, journal, len(tiles), len(todo))
+                    if self.is_cancelled():
+                        break
+            except SourceError:
+                # That a file was exchanged says more than what was met in it.
+                self.watch.check(at_once=True)
+                raise
 
     def _classify_batch(
         self, batch: Batch, predictor: Predictor, scene: Scene, journal: Journal,
         total: int, todo: int,
     ) -> None:  # fmt: skip
-        probabilities = predictor.probabilities(batch.s2, batch.s1)
-        rows = to_rows(batch, probabilities, scene)
-        journal.append(rows)
-        self.done_now += len(rows)
-        rate = self.done_now / max(time.monotonic() - self.started, 1e-9)
-        self.emit(Rows(tuple(rows)))
-        done = total - todo + self.done_now
-        self.emit(Progress(done, total, rate, (todo - self.done_now) / rate))
+        rest = batch
+        while rest.reads and not (rest is not batch and self.is_cancelled()):
+            device = predictor.device
+            piece, rest = rest.split(predictor.size.next)
+            rows = to_rows(piece, predictor.probabilities(piece.s2, piece.s1), scene)
+            if predictor.device != device:
+                self.device = f"{self.device}, then {predictor.device.name}"
+                journal.set_device(self.device)
+            self.watch.check()
+            journal.append(rows)
+            self.done_now += len(rows)
+            rate = self.done_now / max(time.monotonic() - self.started, 1e-9)
+            self.emit(Rows(tuple(rows)))
+            done = total - todo + self.done_now
+            self.emit(Progress(done, total, rate, (todo - self.done_now) / rate))
 
-    def _summary(
-        self, scene: Scene, tiles: Sequence[Tile], held: JournalState, state: str
-    ) -> RunSummary:
+    def _summary(self, tiles: Sequence[Tile], held: JournalState, state: str) -> RunSummary:
         seconds = time.monotonic() - self.started
         return RunSummary(
             output=self.job.output, tiles=len(tiles), classified=held.classified,
             skipped=sum(held.skipped_reasons.values()), device=self.device,
             precision=self.precision, seconds=seconds,
             tiles_per_second=self.done_now / seconds if seconds > 0 else 0.0,
-            state=state, skipped_reasons=dict(held.skipped_reasons), warnings=scene.warnings,
+            state=state, skipped_reasons=dict(held.skipped_reasons),
+            warnings=tuple(self.warnings),
         )  # fmt: skip
 
-    def _tell_shrink(self, limit: int) -> None:
-        text = f"{self.device} ran out of memory; going on with batches of {limit}."
+    def _remember(self, model: str, predictor: Predictor | None, seconds: float) -> None:
+        remember_speed(model, self.job.device, self.done_now, seconds)
+        found = predictor.size.to_remember if predictor else None
+        if predictor and found is not None:
+            remember_batch(model, f"{predictor.device.name} {self.precision}", found)
+
+    def _warn(self, text: str) -> None:
+        self.warnings.append(text)
         self.emit(Log("warning", text))
+
+    def _warn_of_not_finite(self, held: JournalState) -> None:
+        count = held.skipped_reasons.get(NOT_FINITE.removeprefix("skipped: "), 0)
+        if count:
+            self._warn(
+                f"{count} of the tiles got numbers that are not finite from the model and have no "
+                f"class ('{NOT_FINITE}'): their rasters hold values far outside of what the model "
+                "was trained on, or its training diverged."
+            )
 
 
 def to_rows(batch: Batch, probabilities: FloatArray, scene: Scene) -> list[TileResult]:
@@ -265,12 +293,3 @@ def _versions() -> dict[str, str]:
         "multimodal": version(), "torch": torch.__version__, "numpy": np.__version__,
         "python": platform.python_version(),
     }  # fmt: skip
-
-
-def shown(job: ClassifyJob) -> dict[str, object]:
-    """Return the job for the record, without credentials."""
-    shown = job.to_dict()
-    masks = [shown["mask"]] if shown["mask"] else []
-    for source in (*shown["s2"], *shown["s1"], *masks):
-        source["path"] = without_credentials(source["path"])
-    return shown

@@ -1,4 +1,4 @@
-"""What this machine has learned of a model: tiles per second by device, for estimates."""
+"""What this machine has learned of a model: tiles per second, for estimates, and batch sizes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FILE = "speed.json"
 _MOST_MODELS = 100
 # A run that is shorter says more of the start than of the speed.
 _LEAST_TILES, _LEAST_SECONDS = 8, 0.5
-_LAST = "last"
+_LAST, _BATCH = "last", "batch on "
 
 
 def remember_speed(model: str, device: str, tiles: int, seconds: float) -> None:
@@ -26,10 +26,37 @@ def remember_speed(model: str, device: str, tiles: int, seconds: float) -> None:
     """
     if tiles < _LEAST_TILES or seconds < _LEAST_SECONDS:
         return
+    speed = tiles / seconds
+    _keep(model, {device: speed, _LAST: speed})
+
+
+def remember_batch(model: str, device: str, size: int) -> None:
+    """Keep the batch size that a trial found; 0 forgets it.
+
+    Args:
+        device: its name, with that of the hardware.
+    """
+    _keep(model, {_BATCH + device: size})
+
+
+def remembered_batch(model: str, device: str) -> int | None:
+    """Return the batch size that an earlier run of this model found on this device."""
+    own = _read().get(model)
+    size = own.get(_BATCH + device) if isinstance(own, dict) else None
+    return size if isinstance(size, int) and size > 0 else None
+
+
+def remembered_speed(model: str, device: str) -> float | None:
+    """Return tiles per second of an earlier run with this model, None without one."""
+    own = _read().get(model)
+    speed = own.get(device, own.get(_LAST)) if isinstance(own, dict) else None
+    return float(speed) if isinstance(speed, (int, float)) and speed > 0 else None
+
+
+def _keep(model: str, values: dict[str, float]) -> None:
     known = _read()
     own = known.pop(model, {})
-    own = own if isinstance(own, dict) else {}
-    own.update({device: tiles / seconds, _LAST: tiles / seconds})
+    own = {**(own if isinstance(own, dict) else {}), **values}
     # The newest last, so that the oldest go first.
     kept = {**dict(list(known.items())[-_MOST_MODELS:]), model: own}
     path = _path()
@@ -39,14 +66,7 @@ def remember_speed(model: str, device: str, tiles: int, seconds: float) -> None:
         scratch.write_text(json.dumps(kept), encoding="utf-8")
         scratch.replace(path)
     except OSError as problem:
-        print(f"The speed of this run could not be kept: {problem}", file=sys.stderr)
-
-
-def remembered_speed(model: str, device: str) -> float | None:
-    """Return tiles per second of an earlier run with this model, None without one."""
-    own = _read().get(model)
-    speed = own.get(device, own.get(_LAST)) if isinstance(own, dict) else None
-    return float(speed) if isinstance(speed, (int, float)) and speed > 0 else None
+        print(f"What this run has learned could not be kept: {problem}", file=sys.stderr)
 
 
 def _read() -> dict[str, Any]:

@@ -14,6 +14,7 @@ import traceback
 from typing import IO, NoReturn, TextIO
 
 from .contract.errors import DeviceError, InternalError, MultimodalError, ProtocolError
+from .contract.job import for_record
 from .contract.lines import MAX_LINE, lines_of
 from .contract.messages import (
     PROTOCOL_VERSION,
@@ -134,11 +135,11 @@ class _Server:
                 return
 
     def _run(self, job: str, order: Classify | Inspect) -> Message:
-        from .pipeline import ModelCache, classify, inspect, shown
+        from .pipeline import ModelCache, classify, inspect
 
         assert isinstance(self._models, ModelCache)
         try:
-            LOGGER.info("%s %s: %s", type(order).__name__, job, _short(shown(order.job)))
+            LOGGER.info("%s %s: %s", type(order).__name__, job, _short(for_record(order.job)))
             if isinstance(order, Inspect):
                 return Inspected(inspect(order.job))
             summary = classify(

@@ -14,7 +14,7 @@ from .band_map import MAPPED
 from .errors import JobError, MissingChannelsError
 from .model_folder import config_digest, read_spec
 from .scene_options import SceneOptions, options_from_dict
-from .source_identity import source_identity
+from .source_identity import source_identity, without_credentials
 from .spec import ModelSpec
 from .version import version
 
@@ -192,3 +192,12 @@ def _source(payload: Any, key: str) -> RasterSource:
         crs_wkt=take(data, "crs_wkt", (str, type(None)), JobError, key),
         bands=dict(take(data, "bands", dict, JobError, key)),
     )
+
+
+def for_record(job: ClassifyJob) -> dict[str, Any]:
+    """Return a job as plain values for logs and results, without credentials."""
+    values = job.to_dict()
+    masks = [values["mask"]] if values["mask"] else []
+    for source in (*values["s2"], *values["s1"], *masks):
+        source["path"] = without_credentials(source["path"])
+    return values

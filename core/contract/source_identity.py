@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
+from xml.sax.saxutils import unescape
 
 from .sidecar import SUFFIX, deciding_part
 
@@ -51,6 +52,19 @@ def source_identity(path: str) -> dict[str, Any]:
     if parts:
         identity["parts"] = _digest(parts)
     return identity
+
+
+def local_files(name: str) -> tuple[Path, ...]:
+    """Return the files on disk that hold the pixels of a GDAL name; none of what is remote.
+
+    A virtual raster is itself and all that it is made of. What GDAL and QGIS note beside a raster
+    (statistics in ``.aux.xml``) does not count: they write it whenever a layer is looked at.
+    """
+    local = _local_part(name)
+    if local is None:
+        return ()
+    files = (local, *_parts(local)) if local.is_file() else tuple(_parts(local))
+    return tuple(file for file in files if not file.name.endswith(SUFFIX))
 
 
 def without_credentials(path: str) -> str:
@@ -101,13 +115,19 @@ def _parts(local: Path) -> Iterator[Path]:
         yield from _vrt_sources(local)
 
 
-def _vrt_sources(vrt: Path) -> Iterator[Path]:
+def _vrt_sources(vrt: Path, seen: set[Path] | None = None) -> Iterator[Path]:
+    """Yield the files of a virtual raster, and of those within it, each once."""
+    seen = {vrt} if seen is None else seen
     with vrt.open(encoding="utf-8", errors="replace") as stream:
         text = stream.read(_MAX_VRT)
     for attributes, name in _VRT_SOURCE.findall(text):
+        name = unescape(name)
         path = vrt.parent / name if 'relativeToVRT="1"' in attributes else Path(name)
-        if path.is_file():
+        if path.is_file() and path not in seen:
+            seen.add(path)
             yield path
+            if path.suffix.lower() == ".vrt":
+                yield from _vrt_sources(path, seen)
 
 
 def _state(path: Path) -> str:

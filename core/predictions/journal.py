@@ -89,6 +89,11 @@ class Journal:
             schema.insert(self._package, rows, self._spec)
         check_still_there(self.path)
 
+    def set_device(self, device: str) -> None:
+        """Note that the run went on with another device."""
+        with explained(self.path):
+            self._update_run(device=device)
+
     def close(self, state: str, warnings: Sequence[str] = ()) -> None:
         """Store how the run ended, and close the file."""
         # Closed whatever happens: an open connection would keep the next run out.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .blocks import blocks_text
 from .dates import days_apart
 from .geometry import crs_name
 from .layout import MAX_COARSER, SAME_SIZE, needs_metric
@@ -17,7 +18,7 @@ _ORDER = (
     "channels_filled", "partial_band", "s2_coarse", "s1_coarse", "s1_gcps", "s2_l1c", "dates_apart",
     "mosaic_dates",
     "cloud_unknown", "partial_overlap", "s2_saturated", "s2_resampled",
-    "metric_grid", "s1_amplitude", "s1_power", "s1_db100", "s2_reflectance",
+    "huge_blocks", "metric_grid", "s1_amplitude", "s1_power", "s1_db100", "s2_reflectance",
 )  # fmt: skip
 
 
@@ -27,7 +28,7 @@ def scene_warnings(scene: Understood) -> tuple[SceneWarning, ...]:
     for judged in (*scene.optical, *scene.radar):
         for warning in judged.verdict.warnings:
             found.setdefault(warning.code, warning)
-    for warning in (*_content(scene), *_dates(scene), *_grid(scene)):
+    for warning in (*_content(scene), *_dates(scene), *_grid(scene), *_blocks(scene)):
         found.setdefault(warning.code, warning)
     rank = {code: place for place, code in enumerate(_ORDER)}
     return tuple(sorted(found.values(), key=lambda warning: rank.get(warning.code, len(rank))))
@@ -128,6 +129,11 @@ def _grid(scene: Understood) -> list[SceneWarning]:
         names = crs_name(finest.crs), crs_name(scene.grid.geometry.crs)
         found.append(SceneWarning("metric_grid", _METRIC.format(*names)))
     return [*found, *_coarse(scene)]
+
+
+def _blocks(scene: Understood) -> list[SceneWarning]:
+    text = blocks_text((*scene.s2.all_bands, *scene.s1.all_bands))
+    return [SceneWarning("huge_blocks", text)] if text else []
 
 
 _FILLED = (

@@ -10,6 +10,9 @@ from ..contract.channels import INDEX_BANDS
 from ..contract.spec import ChannelSpec
 from .pixels import FloatArray
 
+# Backscatter lies between -60 and +40 dB.
+MOST_DB = 100.0
+
 
 def valid_s2(raw: Mapping[str, FloatArray]) -> np.ndarray:
     """Return where a pixel (H, W) is measured: it is nodata when every band is, or is 0."""
@@ -18,8 +21,13 @@ def valid_s2(raw: Mapping[str, FloatArray]) -> np.ndarray:
 
 
 def valid_s1(decibels: Mapping[str, FloatArray]) -> np.ndarray:
-    """Return where both polarisations are (H, W): one without the other is no measurement."""
-    return np.asarray(np.isfinite(np.stack(list(decibels.values()))).all(axis=0))
+    """Return where both polarisations are (H, W): one without the other is no measurement.
+
+    Nor is what no radar can see: such a number would overflow within the network, and a ReLU
+    makes a harmless zero of one side of it.
+    """
+    stack = np.stack(list(decibels.values()))
+    return np.asarray((np.abs(stack) < MOST_DB).all(axis=0))  # NaN is less than nothing
 
 
 Layer = tuple[Mapping[str, FloatArray], np.ndarray]

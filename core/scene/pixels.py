@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from rasterio._err import CPLE_OutOfMemoryError
 from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
@@ -60,6 +61,7 @@ class Band:
     scale: float = 1.0
     offset: float = 0.0
     block: tuple[int, int] = (1, 1)  # rows, columns
+    interleaved: int = 1  # bands of the file that are decoded together
     has_mask: bool = False
     has_overviews: bool = False
     found_by: str = ""
@@ -112,7 +114,11 @@ def read_bands(
             else None
             for band in bands
         ]
-    except (RasterioError, OSError, MemoryError) as problem:
+    except MemoryError:
+        raise _too_large(bands[0].path) from None
+    except (RasterioError, OSError) as problem:
+        if "memory" in str(problem).lower() or isinstance(problem.__cause__, CPLE_OutOfMemoryError):
+            raise _too_large(bands[0].path) from None
         raise _damaged(bands[0].path, problem) from None
     values: FloatArray = raw.astype(np.float32)
     for layer, original, band, mask in zip(values, raw, bands, masks, strict=True):
@@ -178,6 +184,15 @@ def _damaged(path: str, problem: BaseException) -> SourceError:
     return SourceError(
         f"'{shown}' is damaged or incomplete: some of its pixels cannot be read "
         f"({_reason(problem, path)}). Copy or download the file again.",
+        path=shown,
+    )
+
+
+def _too_large(path: str) -> SourceError:
+    shown = without_credentials(path)
+    return SourceError(
+        f"There is not enough memory to read '{shown}'. Close other programs; if that does not "
+        "help, store the file in tiles (gdal_translate -co TILED=YES).",
         path=shown,
     )
 

@@ -12,10 +12,11 @@ import rasterio
 from ..contract.result import OK
 from ..contract.spec import ModelSpec
 from .assemble import Layer, assemble, overlay
+from .blocks import with_room_for
 from .grid import Tile, TileGrid
 from .layers import OpenPart, PartPlan, layers, open_parts, read_clouds
 from .mask import CloudMask
-from .pixels import BLOCK_CACHE, GDAL_OPTIONS, FloatArray
+from .pixels import BLOCK_CACHE, GDAL_OPTIONS, Band, FloatArray
 from .warp import Stack, StackReader, open_stacks
 
 # Pixels along a strip that are read at once.
@@ -49,6 +50,13 @@ class Batch:
     s2: FloatArray
     s1: FloatArray
 
+    def split(self, count: int) -> tuple[Batch, Batch]:
+        """Return the part with the first ``count`` good tiles, and the rest, which may be empty."""
+        good = [place for place, read in enumerate(self.reads) if read.status == OK]
+        end = good[count] if len(good) > count else len(self.reads)
+        first = Batch(self.reads[:end], self.s2[:count], self.s1[:count])
+        return first, Batch(self.reads[end:], self.s2[count:], self.s1[count:])
+
 
 @dataclass(frozen=True)
 class ReadPlan:
@@ -66,6 +74,11 @@ class ReadPlan:
     def stacks(self) -> tuple[Stack, ...]:
         """Every stack of every part, without the mask."""
         return tuple(stack for part in (*self.s2, *self.s1) for stack in part.stacks)
+
+    @property
+    def bands(self) -> tuple[Band, ...]:
+        """Every band that is read, with those of the mask."""
+        return tuple(b for stack in (*self.stacks, *self.mask_stacks) for b in stack.bands)
 
 
 @dataclass(frozen=True)
@@ -85,7 +98,8 @@ def read_batches(
     stopped: Callable[[], bool],
 ) -> Iterator[Batch]:
     """Read tiles in this thread and yield them in batches of ``batch_size`` good ones."""
-    with rasterio.Env(**GDAL_OPTIONS), ExitStack() as exits:
+    options = with_room_for(plan.bands, GDAL_OPTIONS)
+    with rasterio.Env(**options), ExitStack() as exits:
         files = _open(plan, exits)
         packer = _Packer(plan, batch_size, min_valid)
         for chunk in chunks(plan.grid, tiles, chunk_width(plan), panel_width(plan)):

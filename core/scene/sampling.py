@@ -13,6 +13,7 @@ import numpy as np
 import rasterio
 from rasterio.windows import Window
 
+from .blocks import huge_blocks, with_room_for
 from .geometry import Geometry
 from .pixels import (
     LOOKING_OPTIONS,
@@ -117,11 +118,13 @@ def read_cells(bands: list[Band], depth: Depth = CLOSE) -> FloatArray:
 
 def _read_windows(bands: list[Band], windows: list[Window]) -> list[FloatArray]:
     """Read windows of one file on several threads: GDAL decodes a block on one alone."""
-    share = -(-len(windows) // READERS)
+    # Each thread would decode a huge block for itself.
+    share = len(windows) if huge_blocks(bands) else -(-len(windows) // READERS)
+    options = with_room_for(bands, LOOKING_OPTIONS)
     shares = [windows[start : start + share] for start in range(0, len(windows), share)]
 
     def read(some: list[Window]) -> list[FloatArray]:
-        with rasterio.Env(**LOOKING_OPTIONS), open_raster(bands[0].path) as dataset:
+        with rasterio.Env(**options), open_raster(bands[0].path) as dataset:
             return [read_bands(dataset, bands, window) for window in some]
 
     with ThreadPoolExecutor(READERS) as pool:

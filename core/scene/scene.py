@@ -17,6 +17,7 @@ from ..contract.scene_options import SceneOptions
 from ..contract.spec import ModelSpec
 from .advice import scene_warnings
 from .ahead import read_ahead
+from .blocks import check_blocks
 from .geometry import Geometry
 from .grid import Tile
 from .judging import constant_channels, judged_s1, judged_s2
@@ -83,6 +84,13 @@ class Scene(Understood):
         """What the user should know, in words, the most costly first."""
         return tuple(warning.message for warning in self._warnings)
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every name that is opened to read the tiles, with those of calibration vectors."""
+        bands = read_plan(self).bands
+        names = [*(b.path for b in bands), *(b.calibration for b in bands if b.calibration)]
+        return tuple(dict.fromkeys(names))
+
     def batches(
         self,
         tiles: Sequence[Tile],
@@ -120,6 +128,7 @@ def _open(
     found_s2 = find_bands(s2, "s2", wanted_s2)
     found_s1 = find_bands(s1, "s1", wanted_s1)
     lacking = check_complete(found_s2, wanted_s2, found_s1, wanted_s1, options.fill_missing)
+    check_blocks((*found_s2.all_bands, *found_s1.all_bands))
     geometries = _optical_geometries(found_s2)
     grid = lay_grid(
         geometries, spec.tile_size, spec.ground_resolution, stride,

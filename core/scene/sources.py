@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rasterio.crs import CRS
+from rasterio.enums import Interleaving
 from rasterio.errors import CRSError
 
 from ..contract.channels import CLOUD_MASK, MASKS
@@ -257,6 +258,7 @@ def _band(
         scale=float(dataset.scales[index - 1]),
         offset=float(dataset.offsets[index - 1]),
         block=dataset.block_shapes[index - 1],
+        interleaved=dataset.count if dataset.interleaving == Interleaving.pixel else 1,
         has_mask=has_mask(dataset, index),
         has_overviews=bool(dataset.overviews(index)),
         found_by=name.found_by,

@@ -22,6 +22,14 @@ ROOT = Path(__file__).resolve().parents[3]
 SCENE = ROOT / "sample_data" / "scenes" / "33UUP_37-38_87-90"
 
 
+@pytest.fixture(autouse=True)
+def _nothing_remembered(tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> None:
+    """Let no run begin with what another one has learned, nor leave anything in a home folder."""
+    folder = str(tmp_path_factory.mktemp("cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", folder)
+    monkeypatch.setenv("LOCALAPPDATA", folder)
+
+
 @pytest.fixture(scope="session")
 def pair() -> tuple[str, str]:
     return f"{SCENE}_S2_12band_10m.tif", f"{SCENE}_S1_VV_VH_dB.tif"

@@ -10,14 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from multimodal.batching import MOST, BatchSize
 from multimodal.checkpoint import from_pretrained
 from multimodal.client.worker_client import WorkerClient
 from multimodal.contract import messages as m
 from multimodal.contract.errors import CancelledError
 from multimodal.contract.job import ClassifyJob
-from multimodal.inference import BatchStopped, Predictor, default_batch_size
+from multimodal.devices import known_device
+from multimodal.inference import BatchStopped, Predictor
 from multimodal.pipeline import classify
 
+CPU = known_device(torch.device("cpu"))
 # The hundred convolutions of the sample model take 0.1 s each while a file is there.
 SLOW_WORKER = """
 import os, sys, time
@@ -71,7 +74,7 @@ def test_a_predictor_stops_inside_a_batch_and_leaves_the_model_as_it_was(
         seen.append(1)
         return len(seen) == 10
 
-    predictor = Predictor(model, torch.device("cpu"), 2, is_cancelled=is_cancelled)
+    predictor = Predictor(model, CPU, BatchSize(2), is_cancelled=is_cancelled)
     tiles = torch.zeros(2, 14, 120, 120).numpy(), torch.zeros(2, 2, 120, 120).numpy()
     with pytest.raises(BatchStopped):
         predictor.probabilities(*tiles)
@@ -110,7 +113,7 @@ def test_a_cancel_while_the_model_is_loaded(job: ClassifyJob) -> None:
 
 
 def test_batches_on_a_cpu_are_small(job: ClassifyJob) -> None:
-    assert default_batch_size(torch.device("cpu")) == 8
+    assert MOST["cpu"] == 8
     plans: list[m.Message] = []
     classify(replace(job, batch_size=0), plans.append, lambda: True)
     assert next(plan for plan in plans if isinstance(plan, m.Plan)).batch_size == 8

@@ -25,11 +25,11 @@ def peak_mb() -> float:
     return peak / (2**20 if sys.platform == "darwin" else 1024)
 
 
-def main(s2: str, s1: str) -> None:
+def main(s2: str, s1: str, middle: int = MIDDLE) -> None:
     with open_scene([RasterSource(s2)], [RasterSource(s1)], default_spec()) as scene:
         verdict = scene.describe()
         peaks = [peak_mb()]
-        cross = [tile for tile in scene.select() if MIDDLE in (tile.row, tile.col)]
+        cross = [tile for tile in scene.select() if middle in (tile.row, tile.col)]
         statuses = []
         for batch in scene.batches(cross, 16, 0.3):
             statuses += [read.status for read in batch.reads]
@@ -43,4 +43,4 @@ def main(s2: str, s1: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*sys.argv[1:3], *map(int, sys.argv[3:]))
