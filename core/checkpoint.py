@@ -128,7 +128,9 @@ def from_pretrained(
     with blamed_on(folder):
         model = _built(config, spec)
     _go_on(is_cancelled)
-    model.load_state_dict(_fitting(model, read_weights(files), folder))
+    weights = _fitting(model, read_weights(files), folder)
+    _check_finite(weights, folder)
+    model.load_state_dict(weights)
     _go_on(is_cancelled)
     return model.to(device).eval()
 
@@ -137,7 +139,7 @@ def check_folder(folder: str | Path) -> ModelSpec:
     """Refuse what :func:`from_pretrained` refuses, and return the spec.
 
     The network is built without memory for its weights, and compared with the names and shapes
-    of those in the files.
+    of those in the files; these must be finite numbers.
 
     Raises:
         ModelFolderError: missing, damaged, or made for other channels or classes.
@@ -145,6 +147,7 @@ def check_folder(folder: str | Path) -> ModelSpec:
     folder = Path(folder)
     config, spec, files = _described(folder, verify=True)
     _check_described(config, spec, files, folder)
+    _check_finite(read_weights(files), folder)
     return spec
 
 
@@ -247,7 +250,6 @@ def _fitting(
             "Copy the whole folder again from its origin.",
             path=str(folder),
         )
-    _check_finite(tensors, folder)
     return tensors
 
 

@@ -24,9 +24,10 @@ from hypothesis import strategies as st
 from multimodal.backbones.weight_files import read_state
 from multimodal.checkpoint import check_folder
 from multimodal.cli_area import aoi_wkt, extent_wkt
-from multimodal.cli_arguments import band_map, plain_numbers
+from multimodal.cli_arguments import plain_numbers
 from multimodal.cli_text import model_lines
 from multimodal.config import ModelConfig
+from multimodal.contract.band_map import read_band_map
 from multimodal.contract.errors import MultimodalError
 from multimodal.contract.model_folder import config_digest, read_spec
 from multimodal.contract.qml import result_style_qml
@@ -333,7 +334,7 @@ BAND_MAPS = st.from_regex(r"\A([A-Za-z0-9]{0,3}=?[-0-9a-z²]{0,9},?){0,4}\Z") | 
 @given(BAND_MAPS)
 @few(200)
 def test_a_band_map(text: str) -> None:
-    bands = told(lambda: band_map(text))
+    bands = told(lambda: read_band_map(text))
     assert bands is None or all(number >= 0 for number in bands.values())
 
 
