@@ -19,6 +19,7 @@ from multimodal.client.environment import create_environment
 from multimodal.client.worker_client import WorkerClient
 from multimodal.contract.errors import (
     CancelledError,
+    DeviceError,
     MultimodalError,
     NoOverlapError,
     ProtocolError,
@@ -116,6 +117,14 @@ def test_an_error_of_the_worker_arrives_as_itself_and_the_worker_stays() -> None
             with pytest.raises(NoOverlapError, match="do not meet"):
                 worker.run(JOB)
             assert worker.is_running
+
+
+def test_a_worker_that_lost_its_gpu_is_not_asked_again() -> None:
+    with client("lose_gpu") as worker:
+        for _ in range(2):  # the second one would wait for ever for the first process
+            with pytest.raises(DeviceError, match="GPU failed"):
+                worker.run(JOB)
+            assert not worker.is_running
 
 
 def test_cancel_is_obeyed_and_the_worker_stays_warm() -> None:

@@ -155,6 +155,7 @@ def ddp_gradients(rank: int, folder: str, freeze: bool) -> None:
     if rank == 0:
         torch.save({k: p.grad for k, p in model.named_parameters() if p.requires_grad},
                    f"{folder}/gradients.pt")  # fmt: skip
+    torch.distributed.barrier()  # gloo can wait for ever for a peer that has ended before it
     torch.distributed.destroy_process_group()
 
 

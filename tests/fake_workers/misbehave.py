@@ -165,6 +165,13 @@ def fail() -> None:
         say("failed", order["job"], code="no_overlap", message="They do not meet.", details={})
 
 
+def lose_gpu() -> None:
+    order = next_order()
+    details = {"lost": True}
+    say("failed", order["job"], code="device", message="The GPU failed.", details=details)
+    time.sleep(60)
+
+
 def main(mode: str) -> None:
     if mode == "silent":
         time.sleep(60)
@@ -177,7 +184,7 @@ def main(mode: str) -> None:
         "exit_in_job": exit_in_job, "leave_a_child": leave_a_child,
         "obey_cancel_at_once": obey_cancel_at_once, "malformed_end": malformed_end, "deaf": deaf,
         "hang": hang, "stall": stall, "close_output": close_output, "segfault": segfault,
-        "endless_line": endless_line,
+        "endless_line": endless_line, "lose_gpu": lose_gpu,
     }[mode]()  # fmt: skip
 
 

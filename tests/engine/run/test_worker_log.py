@@ -13,9 +13,10 @@ WRITER = """
 import sys
 from multimodal.worker_log import LOGGER, start_log
 
-print(start_log(), flush=True)
+path = start_log()
 for number in range(int(sys.argv[1])):
     LOGGER.info("%s %s", number, "x" * 1000)
+print(path, flush=True)
 sys.stdin.read()
 """
 
