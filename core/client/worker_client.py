@@ -177,7 +177,7 @@ class WorkerClient:
             if isinstance(message, (Finished, Inspected)):
                 return message
             if isinstance(message, Failed):
-                # A GPU that failed stays lost to the process that met it: the next job gets another.
+                # A GPU that failed stays lost to its process: the next job gets another one.
                 process.is_idle = not message.error.details.get("lost")
                 raise message.error
             if message is not None:
