@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
-from xml.sax.saxutils import unescape
 
 from .sidecar import SUFFIX, deciding_part
 
@@ -121,7 +121,7 @@ def _vrt_sources(vrt: Path, seen: set[Path] | None = None) -> Iterator[Path]:
     with vrt.open(encoding="utf-8", errors="replace") as stream:
         text = stream.read(_MAX_VRT)
     for attributes, name in _VRT_SOURCE.findall(text):
-        name = unescape(name)
+        name = html.unescape(name)
         path = vrt.parent / name if 'relativeToVRT="1"' in attributes else Path(name)
         if path.is_file() and path not in seen:
             seen.add(path)
