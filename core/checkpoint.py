@@ -41,6 +41,7 @@ from .contract.weights import (
 )
 from .model import MultiModalModel, check_same_inputs, check_spec
 from .shards import MAX_SHARD_SIZE, read_shapes, read_weights, write_weights
+from .shortage import is_out_of_memory
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_FILES = [CONFIG_FILE, WEIGHTS_FILE, INDEX_FILE, SHARD_PATTERN]
@@ -234,6 +235,8 @@ def _built(config: Mapping[str, Any], spec: ModelSpec) -> MultiModalModel:
     try:
         return MultiModalModel(config, spec, load_backbones=False)
     except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as e:
+        if is_out_of_memory(e):
+            raise
         raise ConfigError(f"its sizes cannot be built ({type(e).__name__}: {e}).") from e
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -14,12 +16,6 @@ FP32, TF32 = "fp32", "tf32"
 CPU = "cpu"
 _AMPERE = 8
 # CPU, MPS and the libraries of CUDA have no class of their own for a want of memory.
-_OUT_OF_MEMORY = re.compile(
-    r"out of memory|not enough memory|can't allocate memory|bad_alloc|ALLOC_FAILED"
-    r"|could not (?:create|execute) a primitive"  # oneDNN's words for it
-    r"|ALLOCATION_FAILED|unable to find an engine to execute|find a valid cuDNN algorithm",
-    re.I,
-)
 _GPU_BROKE = re.compile(r"CUDA|cuDNN|CUBLAS|HIP error|NVML|MPS backend|Metal", re.I)
 
 
@@ -69,13 +65,6 @@ def choose_precision(wanted: str, device: Device) -> str:
     return TF32 if torch.cuda.get_device_capability(device.torch)[0] >= _AMPERE else FP32
 
 
-def is_out_of_memory(problem: BaseException) -> bool:
-    """Return whether an error says that a device, or the computer, has no memory left."""
-    if isinstance(problem, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(problem, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(problem)))
-
-
 def no_room(device: Device) -> DeviceError:
     """Return what to say where not even one tile fits, and there is no other device."""
     return DeviceError(
@@ -108,6 +97,20 @@ def raise_broken(problem: BaseException, device: Device) -> NoReturn:
         "device cpu.",
         lost=True,
     ) from problem
+
+
+@contextmanager
+def gpu_errors_told() -> Iterator[None]:
+    """Say of a GPU that is there and does not answer, as after a driver's upgrade, what to do."""
+    try:
+        yield
+    except RuntimeError as problem:
+        first = str(problem).strip().splitlines()[0][:200]
+        raise DeviceError(
+            f"The GPU does not answer ({first}). Restart the program; if it fails again, restart "
+            "the computer, update the GPU's driver, or choose the device cpu.",
+            lost=True,
+        ) from problem
 
 
 def free_unused(device: Device) -> None:

@@ -21,13 +21,13 @@ from .devices import (
     TF32,
     Device,
     free_unused,
-    is_out_of_memory,
     known_device,
     moving,
     no_room,
     raise_broken,
 )
 from .model import MultiModalModel
+from .shortage import is_out_of_memory
 
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]
 

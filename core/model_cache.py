@@ -14,7 +14,6 @@ from .devices import (
     CPU,
     Device,
     free_unused,
-    is_out_of_memory,
     known_device,
     moving,
     no_room,
@@ -22,6 +21,7 @@ from .devices import (
 )
 from .model import MultiModalModel
 from .room import check_weights_fit
+from .shortage import is_out_of_memory
 
 
 @dataclass
@@ -53,7 +53,7 @@ class ModelCache:
         """Return the model, and the device it is on: the CPU where another one has no room."""
         try:
             return self.get(folder, device.torch, is_cancelled), device
-        except (RuntimeError, MemoryError) as problem:
+        except (RuntimeError, MemoryError, OSError) as problem:
             if not is_out_of_memory(problem):
                 raise_broken(problem, device)
             if device.kind == CPU:

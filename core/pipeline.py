@@ -23,7 +23,7 @@ from .contract.result import COMPLETE, OK, PARTIAL, RunSummary, TileResult, resu
 from .contract.spec import ModelSpec
 from .contract.target import check_output, real_path
 from .contract.version import version
-from .devices import CPU, Device, choose_device, choose_precision
+from .devices import CPU, Device, choose_device, choose_precision, gpu_errors_told
 from .estimate import with_seconds
 from .inference import BatchStopped, FloatArray, Predictor
 from .model_cache import ModelCache
@@ -34,6 +34,8 @@ from .room import out_of_memory, tight_memory
 from .scene import Batch, Scene, Tile, open_scene
 from .watching import SourceWatch
 
+# A line of the protocol has 16 MiB at most, and a model may have 1900 classes.
+_ROWS_A_LINE = 256
 NOT_FINITE = "skipped: not finite"
 
 Emit = Callable[[Message], None]
@@ -98,9 +100,10 @@ class _Run:
         self.watch = SourceWatch(source.path for source in self.job.sources)
         identity = fingerprint(self.job)
         check_output(self.job)
-        device = choose_device(self.job.device)
+        with gpu_errors_told():
+            device = choose_device(self.job.device)
+            self.precision = choose_precision(self.job.precision, device)
         self.device = device.name
-        self.precision = choose_precision(self.job.precision, device)
         with _open(self.job, spec) as scene:
             self.watch.narrow(scene.files)
             for warning in scene.warnings:
@@ -111,12 +114,20 @@ class _Run:
             size = self._batch_size(device, str(identity["model"]))
             read = min(size.limit, max(len(todo), 1))
             self.emit(Plan(len(tiles), len(todo), scene.crs_wkt, self.device, self.precision, read))
+            if held is not None and held.finished:
+                self._go_on_from(held)
             if held is not None and held.state == COMPLETE and not todo:
                 return self._summary(tiles, held, held.state)
             self.report = scene.describe(self.job.extent_wkt, self.job.aoi_wkt, self.job.min_valid)
             self._check_room(len(todo), len(spec.classes))
             predictor = self._predictor(device, size, spec) if todo else None
             return self._write(scene, tiles, todo, predictor, spec, identity)
+
+    def _go_on_from(self, held: JournalState) -> None:
+        """Keep with what device the earlier tiles were computed."""
+        before = held.device or self.device
+        is_same = before.endswith(self.device) or held.state == COMPLETE
+        self.device = before if is_same else f"{before}, then {self.device}"
 
     def _check_room(self, todo: int, classes: int) -> None:
         """Refuse a run that the drive cannot hold, before any work is done."""
@@ -223,7 +234,8 @@ class _Run:
             journal.append(rows)
             self.done_now += len(rows)
             rate = self.done_now / max(time.monotonic() - self.started, 1e-9)
-            self.emit(Rows(tuple(rows)))
+            for first in range(0, len(rows), _ROWS_A_LINE):
+                self.emit(Rows(tuple(rows[first : first + _ROWS_A_LINE])))
             done = total - todo + self.done_now
             self.emit(Progress(done, total, rate, (todo - self.done_now) / rate))
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .contract.errors import ConfigError, ModelFolderError
 from .contract.weights import INDEX_FILE, WEIGHTS_FILE, WeightFiles, file_sha256
+from .shortage import is_out_of_memory
 
 MAX_SHARD_SIZE = "5GB"
 _METADATA = {"format": "pt"}
@@ -109,6 +110,8 @@ def _merged(files: WeightFiles, read: Callable[[Path], dict[str, Tensor]]) -> di
         try:
             tensors.update(read(path))
         except _DAMAGED as problem:
+            if is_out_of_memory(problem):
+                raise  # the file is whole, the memory is not large enough
             raise ModelFolderError(
                 f"'{path}' is damaged ({problem}): copy the model folder again from its origin.",
                 path=str(path),

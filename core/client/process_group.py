@@ -26,5 +26,5 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
         return
     try:
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):  # macOS: not permitted, where it is dead
         process.poll()

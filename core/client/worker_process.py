@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import IO, TypeVar
 
 from ..contract.errors import (
@@ -161,7 +162,8 @@ class WorkerProcess:
         self._is_ended_by_us = True
         if self.is_alive or self._is_heard():
             kill_group(self._popen)
-        self._popen.wait()
+        with suppress(subprocess.TimeoutExpired):  # stuck in a dead drive it dies later
+            self._popen.wait(CLOSE_SECONDS)
         self._orders.put(None)
         deadline = time.monotonic() + CLOSE_SECONDS
         # A reader may wait for room: nobody reads any more.
@@ -244,6 +246,6 @@ def _drain(lines: queue.Queue[str | None]) -> None:
 def _close(stream: IO[bytes]) -> None:
     try:
         stream.close()
-    except BrokenPipeError:
+    except OSError:  # Windows calls a broken pipe an invalid argument
         # What was still buffered for a process that is gone is of no use to anybody.
         return

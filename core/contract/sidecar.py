@@ -7,11 +7,14 @@ import re
 from pathlib import Path
 
 SUFFIX = ".aux.xml"
-_STATISTICS = re.compile(
-    r"<MDI key=\"STATISTICS_[^<]*</MDI>|<Histograms>.*?</Histograms>|<\?xml[^>]*\?>", re.S
-)
-_HOLLOW = re.compile(r"<(\w+)[^<>/]*>\s*</\1>|<(?:PAMDataset|Metadata)\s*/>")
-_NAME = re.compile(r'(<PAMRasterBand band="(\d+)">\s*)<Description>([^<]*)</Description>')
+# Anybody's file, read in QGIS's main thread: none of these may look at a text twice.
+_STATISTICS = re.compile(r"<MDI key=\"STATISTICS_[^<]*</MDI>|<\?xml[^<>]*\?>")
+_HISTOGRAMS = ("<Histograms>", "</Histograms>")
+_HOLLOW = re.compile(r"<(\w+)\b[^<>/]*>\s*</\1>|<(?:PAMDataset|Metadata)\s*/>")
+_NAME = re.compile(r'(<PAMRasterBand band="(\d{1,6})">\s*)<Description>([^<]*)</Description>')
+_OWN_NAME = re.compile(r'sample="(\d{1,6})" role="description">([^<]*)<')
+_MAX_BYTES = 5_000_000
+_MOST_LEVELS = 10  # GDAL nests three
 # Where a GeoTIFF keeps the names of its bands.
 _END_BYTES = 256 * 1024
 
@@ -21,18 +24,35 @@ def deciding_part(sidecar: Path) -> str:
 
     QGIS writes one when it draws a layer: that must not make another run of the same one.
     """
-    text = _STATISTICS.sub("", sidecar.read_text(encoding="utf-8", errors="replace"))
-    own = _ends(sidecar.with_name(sidecar.name[: -len(SUFFIX)]))
-    kept, count = _NAME.sub(lambda found: _foreign_name(found, own), text), 1
-    while count:
-        kept, count = _HOLLOW.subn("", kept)
+    with sidecar.open("rb") as stream:
+        data = stream.read(_MAX_BYTES + 1)
+        if len(data) > _MAX_BYTES:
+            state = os.fstat(stream.fileno())
+            return f"{state.st_size} {state.st_mtime_ns}"
+    text = _STATISTICS.sub("", _without_histograms(data.decode("utf-8", "replace")))
+    own = _own_names(sidecar.with_name(sidecar.name[: -len(SUFFIX)]))
+    kept = _NAME.sub(lambda found: _foreign_name(found, own), text)
+    for _ in range(_MOST_LEVELS):
+        kept = _HOLLOW.sub("", kept)
     return "".join(kept.split())
 
 
-def _foreign_name(found: re.Match[str], own: str) -> str:
+def _without_histograms(text: str) -> str:
+    start, end = _HISTOGRAMS
+    kept, at = [], 0
+    while (begin := text.find(start, at)) >= 0 and (stop := text.find(end, begin)) >= 0:
+        kept.append(text[at:begin])
+        at = stop + len(end)
+    return "".join(kept) + text[at:]
+
+
+def _foreign_name(found: re.Match[str], own: set[tuple[int, str]]) -> str:
     start, band, name = found.groups()
-    is_own = f'sample="{int(band) - 1}" role="description">{name}<' in own
-    return start if is_own else found[0]
+    return start if (int(band) - 1, name) in own else found[0]
+
+
+def _own_names(raster: Path) -> set[tuple[int, str]]:
+    return {(int(sample), name) for sample, name in _OWN_NAME.findall(_ends(raster))}
 
 
 def _ends(raster: Path) -> str:

@@ -28,7 +28,9 @@ _LOGIN = re.compile(r"(?<!\w)((?:georaster|geor|oci):)[^@\s]*@", re.I)
 _FILE_SYSTEM = re.compile(r"/vsi\w+/")
 _DRIVER = re.compile(r"[A-Za-z]\w+:")
 _METADATA = re.compile(r"MTD_\w+\.xml|manifest\.safe", re.I)
-_VRT_SOURCE = re.compile(r"<SourceFilename([^>]*)>([^<]+)</SourceFilename>")
+# A mosaic has names of files, a warped raster that of its dataset.
+_VRT_SOURCE = re.compile(r"<(?:SourceFilename|SourceDataset)\b([^<>]*)>([^<]+)<", re.I)
+_RELATIVE = re.compile(r"relativetovrt\s*=\s*[\"']1", re.I)
 _MAX_VRT = 20_000_000
 # Signatures of a URL change with every login and say nothing about the raster.
 _SECRET = re.compile(r"token|sig|secret|pass|key|auth|cred|expires|amz|^(s[a-z]|sk[a-z]+)$", re.I)
@@ -45,7 +47,7 @@ def source_identity(path: str) -> dict[str, Any]:
         return {"path": without_credentials(path), "name": _digest([_without_secrets(path)])}
     shown = path if local != Path(path) else str(local.resolve())
     identity: dict[str, Any] = {"path": without_credentials(shown)}
-    if local.is_file():
+    if os.path.isfile(local):
         stat = local.stat()
         identity.update(size=stat.st_size, modified=stat.st_mtime_ns)
     parts = sorted(filter(None, (_state(part) for part in _parts(local))))
@@ -63,7 +65,7 @@ def local_files(name: str) -> tuple[Path, ...]:
     local = _local_part(name)
     if local is None:
         return ()
-    files = (local, *_parts(local)) if local.is_file() else tuple(_parts(local))
+    files = (local, *_parts(local)) if os.path.isfile(local) else tuple(_parts(local))
     return tuple(file for file in files if not file.name.endswith(SUFFIX))
 
 
@@ -105,37 +107,49 @@ def _parts(local: Path) -> Iterator[Path]:
     """Yield the files beside or behind a source that change what is read from it."""
     if _METADATA.fullmatch(local.name):
         local = local.parent
-    if local.is_dir():
-        yield from (path for path in local.rglob("*") if path.is_file())
+    if os.path.isdir(local):
+        yield from (path for path in local.rglob("*") if os.path.isfile(path))
         return
     sidecar = local.with_name(f"{local.name}{SUFFIX}")
-    if sidecar.is_file():
+    if os.path.isfile(sidecar):  # unlike Path.is_file no error for a name that is too long
         yield sidecar
     if local.suffix.lower() == ".vrt":
         yield from _vrt_sources(local)
 
 
-def _vrt_sources(vrt: Path, seen: set[Path] | None = None) -> Iterator[Path]:
+def _vrt_sources(vrt: Path) -> Iterator[Path]:
     """Yield the files of a virtual raster, and of those within it, each once."""
-    seen = {vrt} if seen is None else seen
-    with vrt.open(encoding="utf-8", errors="replace") as stream:
-        text = stream.read(_MAX_VRT)
+    seen, waiting = {vrt}, [vrt]
+    while waiting:
+        outer = waiting.pop()
+        for path in _named_in(outer):
+            if path not in seen and os.path.isfile(path):
+                seen.add(path)
+                yield path
+                if path.suffix.lower() == ".vrt":
+                    waiting.append(path)
+
+
+def _named_in(vrt: Path) -> Iterator[Path]:
+    try:
+        with vrt.open(encoding="utf-8", errors="replace") as stream:
+            text = stream.read(_MAX_VRT)
+    except OSError:
+        return  # who opens it says so
     for attributes, name in _VRT_SOURCE.findall(text):
-        name = html.unescape(name)
-        path = vrt.parent / name if 'relativeToVRT="1"' in attributes else Path(name)
-        if path.is_file() and path not in seen:
-            seen.add(path)
-            yield path
-            if path.suffix.lower() == ".vrt":
-                yield from _vrt_sources(path, seen)
+        inner = html.unescape(name)
+        yield vrt.parent / inner if _RELATIVE.search(attributes) else Path(inner)
 
 
 def _state(path: Path) -> str:
     """Return what tells a file from what it was before; nothing where it decides nothing."""
-    if path.name.endswith(SUFFIX):
-        said = deciding_part(path)
-        return f"{path} {_digest([said])}" if said else ""
-    stat = path.stat()
+    try:
+        if path.name.endswith(SUFFIX):
+            said = deciding_part(path)
+            return f"{path} {_digest([said])}" if said else ""
+        stat = path.stat()
+    except OSError:
+        return f"{path} cannot be read"
     return f"{path} {stat.st_size} {stat.st_mtime_ns}"
 
 

@@ -79,7 +79,8 @@ class Journal:
 
     def state(self) -> JournalState:
         """Return what the file holds."""
-        return read_state(self._package.connection)
+        with explained(self.path):
+            return read_state(self._package.connection)
 
     def append(self, rows: Sequence[TileResult]) -> None:
         """Commit rows in one transaction: all of them are on disk when this returns."""

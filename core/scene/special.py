@@ -10,6 +10,9 @@ from ..contract.source_identity import without_credentials
 from .xml_text import root_of
 
 _STANDARD_STREAM = re.compile(r"/vsistd(in|out)", re.I)
+# The text of a virtual raster as a name, and one in an archive.
+_HIDDEN = re.compile(r"\s*<|/vsi(?:zip|tar|gzip|7z|rar)/.*\.vrt$", re.I | re.S)
+_SHOWN = 200
 _HEAD = 1024  # bytes by which GDAL tells what a file is
 _MAX_BYTES = 20_000_000
 # Virtual rasters of virtual rasters; GDAL itself stops at the ones that contain themselves.
@@ -25,7 +28,7 @@ def check_openable(path: str) -> None:
 
     Raises SourceError.
     """
-    _check(path, path, _DEPTH)
+    _check(path, path, _DEPTH, set())
 
 
 def is_special(path: str) -> bool:
@@ -33,7 +36,12 @@ def is_special(path: str) -> bool:
     return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
 
 
-def _check(path: str, asked: str, depth: int) -> None:
+def _check(path: str, asked: str, depth: int, seen: set[str]) -> None:
+    if path in seen:
+        return
+    seen.add(path)
+    if _HIDDEN.match(path):
+        raise _refused(asked, path[:_SHOWN], "is a virtual raster that cannot be looked into first")
     if _STANDARD_STREAM.search(path) or is_special(path):
         raise _refused(asked, path, "is no file: it may never end")
     if not depth or not os.path.isfile(path):
@@ -49,7 +57,7 @@ def _check(path: str, asked: str, depth: int) -> None:
     for name, is_raw in _sources(text, path):
         if is_raw and not _is_beside(name, path):
             raise _refused(asked, name, "is read byte by byte, and lies elsewhere")
-        _check(name, asked, depth - 1)
+        _check(name, asked, depth - 1, seen)
 
 
 def _sources(text: bytes, vrt: str) -> list[tuple[str, bool]]:

@@ -21,6 +21,7 @@ from ..core.contract.messages import Plan
 from ..core.contract.model_folder import read_spec
 from ..core.contract.result import COMPLETE, PARTIAL, result_bytes
 from ..core.contract.spec import ModelSpec
+from ..core.contract.target import is_there
 from ..progress_text import repeat_text, summary_text
 from ..results import Journal, open_journal, qgis_fields
 from ..style import ResultStyler, apply_style, save_default_style
@@ -126,7 +127,7 @@ class ClassifyAlgorithm(SceneAlgorithm):
             raise reporter.refusal
         is_cancel = isinstance(problem, CancelledError)
         is_worth = reporter.has_new_tiles or is_cancel
-        if not (is_worth and Path(self._job.output).exists()):
+        if not (is_worth and is_there(Path(self._job.output))):
             raise problem
         if is_cancel:
             feedback.pushWarning(problem.message)

@@ -437,3 +437,41 @@ def test_passwords_of_any_form_are_never_shown(name: str) -> None:
     assert identity["name"] == source_identity(name.replace("S3CR", "S3").format("place"))["name"]
     sentence = without_credentials_in_text(f"no file {name.format('place')}")
     assert " #" in name or "CR" not in sentence
+
+
+@pytest.mark.parametrize(
+    "text", ["<Histograms>", "<a>", "<a" * 3, "<?xml", '<MDI key="STATISTICS_']
+)
+def test_a_sidecar_that_repeats_itself_takes_no_time(tmp_path: Path, text: str) -> None:
+    raster = tmp_path / "s2.tif"
+    raster.write_bytes(b"II*" + OWN_NAME)
+    raster.with_name("s2.tif.aux.xml").write_text(text * (1_000_000 // len(text)))
+    start = time.monotonic()
+    assert source_identity(str(raster))
+    assert time.monotonic() - start < 5
+
+
+def test_a_sidecar_of_any_size_and_a_name_of_any_length(tmp_path: Path) -> None:
+    raster = tmp_path / f"{'n' * 251}.tif"
+    raster.write_bytes(b"1")
+    assert source_identity(str(raster))["size"] == 1
+    other = tmp_path / "s2.tif"
+    other.write_bytes(b"1")
+    with other.with_name("s2.tif.aux.xml").open("wb") as stream:
+        stream.truncate(10**10)  # sparse
+    assert "parts" in source_identity(str(other))
+
+
+@pytest.mark.parametrize(
+    "tag",
+    ['<SourceDataset relativeToVRT="1">a.tif</SourceDataset>',
+     "<SourceDataset relativetoVRT='1'>a.tif</SourceDataset>",
+     '<SourceFilename shared="0" relativeToVRT = "1" >a.tif</SourceFilename>'],
+)  # fmt: skip
+def test_what_a_virtual_raster_warps_counts(tmp_path: Path, tag: str) -> None:
+    vrt, file = tmp_path / "warped.vrt", tmp_path / "a.tif"
+    file.write_bytes(b"1")
+    vrt.write_text(f"<VRTDataset>{tag}</VRTDataset>")
+    before = source_identity(str(vrt))
+    file.write_bytes(b"12")
+    assert source_identity(str(vrt)) != before

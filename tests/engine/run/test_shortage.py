@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sqlite3
 import subprocess
@@ -14,17 +15,18 @@ import numpy as np
 import pytest
 import torch
 
-from multimodal import pipeline
+from multimodal import pipeline, shards
 from multimodal.batching import BatchSize
 from multimodal.checkpoint import from_pretrained
 from multimodal.contract.errors import ConfigError, DeviceError
 from multimodal.contract.job import ClassifyJob, fingerprint
-from multimodal.contract.messages import Log, Message, Phase, Plan
-from multimodal.devices import Device, is_out_of_memory, known_device
+from multimodal.contract.messages import Log, Message, Phase, Plan, Rows
+from multimodal.devices import Device, known_device
 from multimodal.inference import Predictor
 from multimodal.model_cache import ModelCache
 from multimodal.pipeline import classify
 from multimodal.remembered import remember_batch
+from multimodal.shortage import is_out_of_memory
 
 CPU = known_device(torch.device("cpu"))
 # All that is asked of a device but its numbers is asked of kind and name.
@@ -248,3 +250,44 @@ def test_the_computer_without_memory_is_a_coded_error(
     monkeypatch.setattr(pipeline, "to_rows", nothing_left)
     with pytest.raises(DeviceError, match=r"no memory left.*smaller batch"):
         classify(job)
+
+
+@pytest.mark.parametrize("problem", [OSError(errno.ENOMEM, "no memory"), MemoryError()])
+def test_weights_that_find_no_memory_are_not_called_damaged(
+    sample_model: str, monkeypatch: pytest.MonkeyPatch, problem: Exception
+) -> None:
+    def short(path: Path) -> None:
+        raise problem
+
+    monkeypatch.setattr(shards, "load_file", short)
+    with pytest.raises(DeviceError, match="memory"):
+        ModelCache().on_device(sample_model, CPU, lambda: False, print)
+
+
+def test_a_gpu_that_does_not_answer_is_told(
+    job: ClassifyJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_answer(wanted: str) -> Device:
+        raise RuntimeError("CUDA unknown error - this may be due to an incorrect environment")
+
+    monkeypatch.setattr(pipeline, "choose_device", no_answer)
+    with pytest.raises(DeviceError, match=r"CUDA unknown error.*choose the device cpu") as caught:
+        classify(job)
+    assert caught.value.details["lost"]
+
+
+def test_a_result_names_the_devices_of_all_its_tiles(
+    job: ClassifyJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU and the CPU are 1e-3 apart: who reads the file must know."""
+    done: list[int] = []
+    monkeypatch.setattr(pipeline, "choose_device", lambda wanted: TWIN)
+    first = classify(job, lambda message: done.append(1) if isinstance(message, Rows) else None,
+                     lambda: bool(done))  # fmt: skip
+    assert first.state == "partial"
+    assert first.device == TWIN.name
+    monkeypatch.setattr(pipeline, "choose_device", lambda wanted: CPU)
+    for _ in range(2):  # the second one finds a complete result
+        last = classify(job)
+        assert (last.state, last.device) == ("complete", f"{TWIN.name}, then cpu")
+    assert recorded_device(job.output)[0] == f"{TWIN.name}, then cpu"

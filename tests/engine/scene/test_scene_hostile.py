@@ -27,6 +27,7 @@ from multimodal.scene.calibration import read_calibration
 from multimodal.scene.files import archive_names, parse_xml, raster_files, read_text
 from multimodal.scene.pixels import GDAL_OPTIONS, open_raster
 from multimodal.scene.product import product_of
+from multimodal.scene.special import check_openable
 from multimodal.scene.stac import stac_asset
 from multimodal.scene.xml_text import root_of
 
@@ -229,6 +230,24 @@ def test_a_virtual_raster_that_holds_itself_ends(tmp_path: Path) -> None:
     path = vrt(tmp_path / "self.vrt", SIMPLE.format(rel=1, name="self.vrt"))
     with open_raster(str(path)) as dataset, pytest.raises(Exception, match="Read failed"):
         dataset.read(1)
+
+
+def test_a_virtual_raster_that_names_itself_countless_times_ends(tmp_path: Path) -> None:
+    path = tmp_path / "self.vrt"
+    named = '<SourceFilename relativeToVRT="1">self.vrt</SourceFilename>' * 2000
+    path.write_text(f"<VRTDataset><VRTRasterBand>{named}</VRTRasterBand></VRTDataset>")
+    start = time.monotonic()
+    check_openable(str(path))
+    assert time.monotonic() - start < 10
+
+
+def test_a_virtual_raster_that_cannot_be_looked_into_is_refused(tmp_path: Path) -> None:
+    inner = vrt(tmp_path / "in.vrt", SIMPLE.format(rel=0, name="/vsistdin/"))
+    archive = tmp_path / "a.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.write(inner, "in.vrt")
+    for name in (f"/vsizip/{archive}/in.vrt", inner.read_text()):
+        refused(lambda: open_raster(name), "cannot be looked into")  # noqa: B023
 
 
 def test_raw_bytes_come_from_beside_a_virtual_raster_alone(tmp_path: Path) -> None:
