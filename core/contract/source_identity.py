@@ -27,7 +27,8 @@ _PASSWORD = re.compile(
 _LOGIN = re.compile(r"(?<!\w)((?:georaster|geor|oci):)[^@\s]*@", re.I)
 _FILE_SYSTEM = re.compile(r"/vsi\w+/")
 _DRIVER = re.compile(r"[A-Za-z]\w+:")
-_METADATA = re.compile(r"MTD_\w+\.xml|manifest\.safe", re.I)
+SCENE_METADATA = re.compile(r"MTD_\w+\.xml|manifest\.safe", re.I)
+"""The files of a SAFE product that stand for its folder."""
 # A mosaic has names of files, a warped raster that of its dataset.
 _VRT_SOURCE = re.compile(r"<(?:SourceFilename|SourceDataset)\b([^<>]*)>([^<]+)<", re.I)
 _RELATIVE = re.compile(r"relativetovrt\s*=\s*[\"']1", re.I)
@@ -105,7 +106,7 @@ def _local_part(name: str) -> Path | None:
 
 def _parts(local: Path) -> Iterator[Path]:
     """Yield the files beside or behind a source that change what is read from it."""
-    if _METADATA.fullmatch(local.name):
+    if SCENE_METADATA.fullmatch(local.name):
         local = local.parent
     if os.path.isdir(local):
         yield from (path for path in local.rglob("*") if os.path.isfile(path))

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from ..contract.errors import SourceError
-from ..contract.source_identity import without_credentials
+from ..contract.source_identity import SCENE_METADATA, without_credentials
 from .archives import tar_names, tar_text, within, zip_names, zip_text
 from .special import is_special
 from .xml_text import Element, root_of
@@ -31,7 +31,6 @@ _UNREADABLE = (
     OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, ValueError, RuntimeError,
     KeyError, struct.error, MemoryError,
 )  # fmt: skip
-_METADATA = re.compile(r"MTD_\w+\.xml|manifest\.safe", re.I)
 
 
 def raster_files(path: str) -> tuple[str, ...]:
@@ -56,7 +55,7 @@ def raster_files(path: str) -> tuple[str, ...]:
             "archive of a scene.",
             path=path,
         )
-    if _METADATA.fullmatch(local.name):
+    if SCENE_METADATA.fullmatch(local.name):
         local = local.parent
     if local.is_dir():
         return _checked(_in_folder(local), path)

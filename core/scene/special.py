@@ -7,7 +7,7 @@ import re
 
 from ..contract.errors import SourceError
 from ..contract.source_identity import without_credentials
-from .xml_text import root_of
+from .xml_text import Element, root_of
 
 _STANDARD_STREAM = re.compile(r"/vsistd(in|out)", re.I)
 # The text of a virtual raster as a name, and one in an archive.
@@ -28,7 +28,7 @@ def check_openable(path: str) -> None:
 
     Raises SourceError.
     """
-    _check(path, path, _DEPTH, set())
+    _check(path, path, _DEPTH, {})
 
 
 def is_special(path: str) -> bool:
@@ -36,10 +36,11 @@ def is_special(path: str) -> bool:
     return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
 
 
-def _check(path: str, asked: str, depth: int, seen: set[str]) -> None:
-    if path in seen:
+def _check(path: str, asked: str, depth: int, seen: dict[str, int]) -> None:
+    # What was met at the last level was not looked into: met again further up, it is.
+    if seen.get(path, -1) >= depth:
         return
-    seen.add(path)
+    seen[path] = depth
     if _HIDDEN.match(path):
         raise _refused(asked, path[:_SHOWN], "is a virtual raster that cannot be looked into first")
     if _STANDARD_STREAM.search(path) or is_special(path):
@@ -75,12 +76,14 @@ def _sources(text: bytes, vrt: str) -> list[tuple[str, bool]]:
         for node in band
     }
     nodes = [*root.iter("SourceFilename"), *root.iter("SourceDataset")]
-    return [(_resolved(node.text or "", node.attrib, vrt), id(node) in raw) for node in nodes]
+    return [(source_name(node, vrt), id(node) in raw) for node in nodes]
 
 
-def _resolved(name: str, attributes: dict[str, str], vrt: str) -> str:
+def source_name(node: Element, vrt: str) -> str:
+    """Return the file that an element of a virtual raster names."""
+    name = node.text or ""
     # GDAL writes relativeToVRT, and reads relativetoVRT as well.
-    lowered = {key.lower(): value for key, value in attributes.items()}
+    lowered = {key.lower(): value for key, value in node.attrib.items()}
     if lowered.get("relativetovrt") == "1":
         return os.path.join(os.path.dirname(vrt), name)
     return name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 from ..contract.errors import SourceError
 from .pixels import open_raster
+from .special import source_name
 from .xml_text import Element, root_of
 
 _MAX_BYTES = 20_000_000
@@ -55,9 +55,4 @@ def _sources(band: Element, vrt: str) -> Iterator[Behind]:
         number = node.findtext("SourceBand") or "1"
         # "mask,1" is the mask of a band, which has no name of its own.
         if number.isdigit():
-            yield Behind(_resolved(file.text, file.get("relativeToVRT"), vrt), int(number))
-
-
-def _resolved(name: str, relative: str | None, vrt: str) -> str:
-    folder = posixpath.dirname(vrt.replace("\\", "/"))
-    return posixpath.join(folder, name) if relative == "1" else name
+            yield Behind(source_name(file, vrt), int(number))

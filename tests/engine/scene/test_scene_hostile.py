@@ -241,6 +241,20 @@ def test_a_virtual_raster_that_names_itself_countless_times_ends(tmp_path: Path)
     assert time.monotonic() - start < 10
 
 
+def test_a_virtual_raster_met_too_deep_is_looked_into_where_it_is_met_again(
+    tmp_path: Path,
+) -> None:
+    inner = "/vsistdin/"
+    for name in ("evil", "middle", "first"):
+        inner = str(vrt(tmp_path / f"{name}.vrt", SIMPLE.format(rel=0, name=inner)))
+    both = "".join(
+        f"<SourceFilename>{tmp_path / n}.vrt</SourceFilename>" for n in ("first", "evil")
+    )
+    outer = tmp_path / "outer.vrt"
+    outer.write_text(f"<VRTDataset><VRTRasterBand>{both}</VRTRasterBand></VRTDataset>")
+    refused(lambda: check_openable(str(outer)), "never end")
+
+
 def test_a_virtual_raster_that_cannot_be_looked_into_is_refused(tmp_path: Path) -> None:
     inner = vrt(tmp_path / "in.vrt", SIMPLE.format(rel=0, name="/vsistdin/"))
     archive = tmp_path / "a.zip"
