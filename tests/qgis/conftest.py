@@ -254,3 +254,33 @@ def spin_until(condition: Callable[[], object], seconds: float = 120.0) -> None:
 @pytest.fixture(name="spin_until")
 def _spin_until() -> Callable:
     return spin_until
+
+
+@pytest.fixture
+def project(qgis_new_project, s2_path: str, s1_path: str):
+    """A project with the two rasters, Sentinel-1 first so that order alone guesses wrong."""
+    from qgis.core import QgsProject, QgsRasterLayer
+
+    rasters = [QgsRasterLayer(s1_path, "radar"), QgsRasterLayer(s2_path, "optical")]
+    QgsProject.instance().addMapLayers(rasters)
+    return QgsProject.instance()
+
+
+@pytest.fixture
+def dock(project, qgis_iface, model_folder: str) -> Iterator:
+    """The dock over that project, with a model, on the CPU."""
+    from mm_qgis_plugin.gui.dock import ClassifyDock
+
+    qgis_iface.messageBar().clear_messages()
+    made = ClassifyDock(qgis_iface)
+    made.model.folder.setFilePath(model_folder)
+    made.device.setCurrentIndex(made.device.findData("cpu"))
+    yield made
+    made.shut_down()
+    made.deleteLater()
+
+
+@pytest.fixture
+def finish(spin_until) -> Callable:
+    """Wait for the dock's run to end."""
+    return lambda dock: spin_until(lambda: dock.active_run is None)

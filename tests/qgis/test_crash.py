@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from qgis.core import (
     QgsProcessingException,
     QgsProcessingFeedback,
     QgsProject,
-    QgsRasterLayer,
     QgsRuleBasedRenderer,
     QgsVectorLayer,
 )
@@ -78,28 +76,6 @@ def rows(path: Path) -> list[tuple]:
 @pytest.fixture
 def parameters(provider, s2_path: str, s1_path: str, model_folder: str) -> dict:
     return {"S2": [s2_path], "S1": [s1_path], "MODEL": model_folder, "DEVICE": "cpu"}
-
-
-@pytest.fixture
-def project(qgis_new_project, s2_path: str, s1_path: str) -> QgsProject:
-    rasters = [QgsRasterLayer(s1_path, "radar"), QgsRasterLayer(s2_path, "optical")]
-    QgsProject.instance().addMapLayers(rasters)
-    return QgsProject.instance()
-
-
-@pytest.fixture
-def dock(project: QgsProject, qgis_iface, model_folder: str) -> Iterator[ClassifyDock]:
-    made = ClassifyDock(qgis_iface)
-    made.model.folder.setFilePath(model_folder)
-    made.device.setCurrentIndex(made.device.findData("cpu"))
-    yield made
-    made.shut_down()
-    made.deleteLater()
-
-
-@pytest.fixture
-def finish(spin_until) -> Callable[[ClassifyDock], None]:
-    return lambda dock: spin_until(lambda: dock.active_run is None)
 
 
 @contextmanager

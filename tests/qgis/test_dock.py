@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,30 +48,6 @@ from mm_qgis_plugin.gui.result_layers import ResultLayers
 from mm_qgis_plugin.gui.signs import sign
 
 TILES = 8
-
-
-@pytest.fixture
-def project(qgis_new_project, s2_path: str, s1_path: str) -> QgsProject:
-    """A project with the two rasters, Sentinel-1 first so that order alone guesses wrong."""
-    rasters = [QgsRasterLayer(s1_path, "radar"), QgsRasterLayer(s2_path, "optical")]
-    QgsProject.instance().addMapLayers(rasters)
-    return QgsProject.instance()
-
-
-@pytest.fixture
-def dock(project: QgsProject, qgis_iface, model_folder: str) -> Iterator[ClassifyDock]:
-    qgis_iface.messageBar().clear_messages()
-    made = ClassifyDock(qgis_iface)
-    made.model.folder.setFilePath(model_folder)
-    made.device.setCurrentIndex(made.device.findData("cpu"))
-    yield made
-    made.shut_down()
-    made.deleteLater()
-
-
-@pytest.fixture
-def finish(spin_until) -> Callable[[ClassifyDock], None]:
-    return lambda dock: spin_until(lambda: dock.active_run is None)
 
 
 class IfaceWithTips:
