@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from configparser import ConfigParser
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 
 DISTRIBUTION = "mm-sentinel-fusion"
@@ -16,4 +15,6 @@ def version() -> str:
     parser = ConfigParser(interpolation=None)
     if parser.read(Path(__file__).parents[2] / "metadata.txt", encoding="utf-8"):
         return parser["general"]["version"]
+    from importlib import metadata  # 30 ms, seldom needed
+
     return metadata.version(DISTRIBUTION)

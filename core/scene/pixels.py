@@ -64,6 +64,7 @@ class Band:
     interleaved: int = 1  # bands of the file that are decoded together
     has_mask: bool = False
     has_overviews: bool = False
+    is_wavelet: bool = False  # JPEG 2000: its overviews are made from its blocks, not stored
     found_by: str = ""
     label: str = ""
     calibration: str | None = None

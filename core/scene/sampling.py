@@ -28,6 +28,8 @@ from .pixels import (
 # A raster up to this many pixels a side is read as a whole.
 WHOLE = 1500
 ENOUGH = 1000
+# Percentiles of more values than this are no truer, and take longer than reading them.
+MOST = 100_000
 READERS = min(4, os.cpu_count() or 1)
 
 
@@ -35,18 +37,20 @@ READERS = min(4, os.cpu_count() or 1)
 class Depth:
     """How closely a larger raster is looked at.
 
-    With overviews (JPEG 2000 has them by its nature) it is read at up to ``overview`` pixels a
-    side. Else each of ``lattices`` has so many windows along each axis of so many pixels a side;
-    the next one is read only where the one before holds too few pixels, as with a narrow swath.
+    With overviews it is read at up to ``overview`` pixels a side. Else each of ``lattices`` has so
+    many windows along each axis of so many pixels a side; the next one is read only where the one
+    before holds too few pixels, as with a narrow swath. JPEG 2000 makes an overview from all of
+    its blocks: of ``blocks`` only, along each axis, where it is not 0.
     """
 
     overview: int
     lattices: tuple[tuple[int, int], ...]
+    blocks: int = 0
 
 
 CLOSE = Depth(700, ((8, 32), (24, 16), (72, 8)))
 # For bands that need only agree with those that were looked at.
-GLANCE = Depth(350, ((3, 32), *CLOSE.lattices))
+GLANCE = Depth(350, ((3, 32), *CLOSE.lattices), blocks=3)
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,8 @@ def sample_bands(bands: Sequence[Band], sensor: str, depth: Depth = CLOSE) -> Sa
         if sensor == "s1":
             blank_sentinels(cells)
         for band, layer in zip(members, cells, strict=True):
-            samples[band.channel] = layer[~np.isnan(layer)]
+            values = layer[~np.isnan(layer)]
+            samples[band.channel] = values[:: max(1, values.size // MOST)]
         if members[0].geometry == finest:
             # Radar needs both of its bands, an optical pixel may be 0 in some.
             blank = np.isnan(cells)
@@ -106,14 +111,19 @@ def read_cells(bands: list[Band], depth: Depth = CLOSE) -> FloatArray:
     if max(height, width) <= WHOLE:
         return _decimated(bands, WHOLE)
     if all(band.has_overviews for band in bands):
-        return _decimated(bands, depth.overview)
+        cells = _some_blocks(bands, depth)
+        return _decimated(bands, depth.overview) if cells is None else cells
     for count, size in depth.lattices:
         windows = _windows(width, height, count, size)
         parts = _read_windows(bands, windows)
         values = np.stack(parts, axis=1).reshape(len(bands), count, count, *parts[0].shape[1:])
-        if np.count_nonzero(~np.isnan(values) & (values != 0)) >= ENOUGH:
+        if _is_enough(values):
             break
     return values
+
+
+def _is_enough(values: FloatArray) -> bool:
+    return int(np.count_nonzero(~np.isnan(values) & (values != 0))) >= ENOUGH
 
 
 def _read_windows(bands: list[Band], windows: list[Window]) -> list[FloatArray]:
@@ -139,6 +149,25 @@ def _decimated(bands: list[Band], most: int) -> FloatArray:
     with open_raster(bands[0].path) as dataset:
         values = read_bands(dataset, bands, shape=shape)
     return values[:, :, :, None, None]
+
+
+def _some_blocks(bands: list[Band], depth: Depth) -> FloatArray | None:
+    """Return whole blocks as cells; None where that saves nothing or finds too few pixels."""
+    size, (rows, columns), count = bands[0].geometry, bands[0].block, depth.blocks
+    across, down = size.width // columns, size.height // rows
+    if not count or not bands[0].is_wavelet or min(across, down) < count + 2:
+        return None
+    factor = math.ceil(max(size.width, size.height) / depth.overview)
+    shape = max(1, rows // factor), max(1, columns // factor)
+    tops, lefts = (
+        (np.linspace(0, most - 1, count).round().astype(int) * step).tolist()
+        for most, step in ((down, rows), (across, columns))
+    )
+    windows = [Window(left, top, columns, rows) for top in tops for left in lefts]
+    with open_raster(bands[0].path) as dataset:
+        parts = [read_bands(dataset, bands, window, shape) for window in windows]
+    values = np.stack(parts, axis=1).reshape(len(bands), count, count, *shape)
+    return values if _is_enough(values) else None
 
 
 def _windows(width: int, height: int, count: int, size: int) -> list[Window]:

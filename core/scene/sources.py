@@ -261,6 +261,7 @@ def _band(
         interleaved=dataset.count if dataset.interleaving == Interleaving.pixel else 1,
         has_mask=has_mask(dataset, index),
         has_overviews=bool(dataset.overviews(index)),
+        is_wavelet=dataset.driver.startswith("JP2"),
         found_by=name.found_by,
         label=name.label,
         calibration=calibration_file(path),

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from rasterio.shutil import copy as copy_raster
 
 from multimodal.contract.channels import S2_BANDS
 from multimodal.contract.errors import DecisionError, RadiometryError, SourceError
@@ -16,9 +17,10 @@ from multimodal.contract.scene_options import SceneOptions
 from multimodal.contract.spec import ModelSpec
 from multimodal.scene import Scene, open_scene
 from multimodal.scene.optical import judge_s2
+from multimodal.scene.pixels import Band
 from multimodal.scene.product import product_of
 from multimodal.scene.radar import judge_s1
-from multimodal.scene.sampling import sample_bands
+from multimodal.scene.sampling import CLOSE, GLANCE, sample_bands
 from multimodal.scene.sources import find_bands
 
 Write = Callable[..., RasterSource]
@@ -304,3 +306,42 @@ def test_one_polarisation_can_be_judged_alone(write_raster: Write, radar: Make) 
     source = write_raster("vh.tif", radar()[1:], ("VH",))
     bands = tuple(find_bands([source], "s1", ("VH",)).bands.values())
     assert judge_s1(sample_bands(bands, "s1").values, bands).unit == "db"
+
+
+@pytest.fixture
+def jpeg_2000(write_raster: Write, tmp_path: Path) -> Callable[[np.ndarray], tuple[Band, ...]]:
+    """Writes one band of 1,600 px a side in 12 x 12 whole blocks."""
+
+    def make(values: np.ndarray) -> tuple[Band, ...]:
+        source = write_raster("b.tif", values[None], ("B05",))
+        path = tmp_path / "T33UUP_20220613T101031_B05.jp2"
+        blocks = {"BLOCKXSIZE": 128, "BLOCKYSIZE": 128, "RESOLUTIONS": 5}
+        copy_raster(
+            source.path, path, driver="JP2OpenJPEG", QUALITY=100, REVERSIBLE="YES", **blocks
+        )
+        return tuple(find_bands([RasterSource(str(path))], "s2", ("B05",)).bands.values())
+
+    return make
+
+
+def test_a_glance_at_jpeg_2000_takes_few_blocks_spread_over_the_raster(jpeg_2000: Callable) -> None:
+    ramp = np.linspace(100, 4000, 1600).astype(np.uint16)
+    bands = jpeg_2000(np.broadcast_to(ramp, (1600, 1600)))
+    close, glance = (sample_bands(bands, "s2", depth).values["B05"] for depth in (CLOSE, GLANCE))
+    assert glance.size < close.size / 20
+    assert np.percentile(glance, [0, 50, 100]) == pytest.approx([100, 2129, 3840], abs=20)
+
+
+def test_a_glance_at_blocks_without_data_goes_on_to_all(jpeg_2000: Callable) -> None:
+    values = np.zeros((1600, 1600), np.uint16)
+    values[:, 300:600] = 1500
+    assert sample_bands(jpeg_2000(values), "s2", GLANCE).values["B05"].size > 1000
+
+
+def test_percentiles_are_taken_of_a_bounded_number_of_values(write_raster: Write) -> None:
+    random = np.random.default_rng(3).integers(1, 9000, (1, 1500, 1500), dtype=np.uint16)
+    source = write_raster("whole.tif", random, ("B04",))
+    bands = tuple(find_bands([source], "s2", ("B04",)).bands.values())
+    drawn = sample_bands(bands, "s2").values["B04"]
+    assert 100_000 <= drawn.size < 110_000
+    assert np.percentile(drawn, [1, 50, 99]) == pytest.approx([90, 4500, 8910], abs=60)
