@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..contract.channels import MASKS
-from ..contract.errors import DecisionError, JobError
+from ..contract.errors import DecisionError, JobError, SourceError
 from ..contract.job import RasterSource
 from .parts import arrange
 from .pixels import Band, FloatArray, open_raster, read_bands
@@ -90,6 +90,13 @@ def _check_binary(bands: Sequence[Band]) -> None:
         with open_raster(band.path) as dataset:
             values = np.unique(read_bands(dataset, [band], shape=shape))
         values = values[~np.isnan(values)]
+        if len(values) > 2 and (values != np.round(values)).any():
+            raise SourceError(
+                f"The mask '{band.name}' holds measured values, such as {values[1]:.4g}, not "
+                "classes. Choose a raster of classes, or one in which 0 is clear and anything "
+                'else is cloud (in QGIS the raster calculator makes it, for example "a@1" > 0.4).',
+                path=band.name,
+            )
         if len(values) > 2:
             raise DecisionError(
                 f"The mask '{band.name}' holds {len(values)} values or more, and nothing says "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from ..contract.channels import MASKS, S1_BANDS
 from ..contract.errors import RadiometryError, SourceError
 from .geometry import Geometry, shared
 from .pixels import Band
@@ -99,17 +100,28 @@ def _twice(channel: str, first: Band, second: Band) -> SourceError:
     if (first.path, first.index) == (second.path, second.index):
         return SourceError(f"'{first.name}' was given twice: leave it once.", path=first.name)
     if first.path == second.path:
-        advice = f"Say which one it is with a band map, for example {channel}={first.index}."
-        where = f"bands {first.index} and {second.index} of '{first.name}'"
-    else:
-        advice = (
-            "Rasters that lie beside each other are a mosaic, but these two lie at the same "
-            "place: leave only one of them, or merge them first."
-        )
-        where = f"'{first.name}' and in '{second.name}'"
+        return _twice_in_one(channel, first, second)
     return SourceError(
-        f"{channel} was found twice, in {where}. {advice}",
+        f"{channel} was found twice, in '{first.name}' and in '{second.name}'. Rasters that lie "
+        "beside each other are a mosaic, but these two lie at the same place: leave only one of "
+        "them, or merge them first.",
         channel=channel,
-        decision="bands",
-        choices=[f"{band.name} band {band.index}" for band in (first, second)],
+        paths=[first.name, second.name],
+    )
+
+
+def _twice_in_one(channel: str, first: Band, second: Band) -> SourceError:
+    numbers = [first.index, second.index]
+    where = f"{channel} was found twice, in bands {numbers[0]} and {numbers[1]} of '{first.name}'."
+    if channel in MASKS:
+        return SourceError(
+            f"{where} Name the file as the cloud mask and say which band it is (--mask and "
+            "--mask-band; in QGIS 'Cloud mask' and 'Band' beside it).",
+            channel=channel,
+        )
+    return SourceError(
+        f"{where} Say which one it is with a band map, for example {channel}={first.index}.",
+        channel=channel,
+        decision="s1_bands" if channel in S1_BANDS else "s2_bands",
+        choices=[{channel: number} for number in numbers],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from qgis.gui import QgsCollapsibleGroupBox
@@ -10,6 +11,7 @@ from qgis.PyQt.QtWidgets import QCheckBox, QFormLayout, QLineEdit, QWidget
 from .. import decisions, settings
 from ..about import tr
 from ..core.contract.band_map import read_band_map
+from ..core.contract.errors import JobError
 from ..core.contract.job import RasterSource
 from ..core.contract.scene_options import (
     AUTO,
@@ -100,11 +102,22 @@ class SceneControls(QgsCollapsibleGroupBox):
         elif decision == decisions.MASK_BAND:
             self.mask_band.setValue(int(value))
         elif decision in (decisions.S2_BANDS, decisions.S1_BANDS):
-            self.bands[decision[:2]].setText(decisions.written(value))
+            self._map(decision[:2], value)
         elif decision == decisions.FILL_MISSING:
             self.fill_missing.setChecked(bool(value))
         elif decision == decisions.ANY_PIXEL_SIZE:
             self.any_pixel_size.setChecked(bool(value))
+
+    def _map(self, sensor: str, value: Any) -> None:
+        """Take over what a band map says, beside what the user wrote of other bands."""
+        try:
+            own = self.band_map(sensor)
+        except JobError:
+            own = {}
+        if isinstance(value, Mapping):
+            kept = {name: band for name, band in own.items() if band not in value.values()}
+            value = {**kept, **value}
+        self.bands[sensor].setText(decisions.written(value))
 
     def highlight(self, decision: str) -> bool:
         """Frame the control that decides, and no other; return whether there is one."""

@@ -210,6 +210,16 @@ def test_every_kind_of_decision(
     assert seen(inspecting.orders[-1])
 
 
+def test_an_answer_about_one_band_leaves_what_the_user_mapped(known: ClassifyDock) -> None:
+    controls = known.preflight.panel.controls
+    for before, after in (
+        ("B02=1,B03=2", "B02=1,B03=2,B04=7"), ("B04=3,B08=7", "B04=7"), ("nonsense", "B04=7"),
+    ):  # fmt: skip
+        controls.bands["s2"].setText(before)
+        controls.decide("s2_bands", {"B04": 7})
+        assert controls.bands["s2"].text() == after
+
+
 def test_a_band_of_the_mask_is_chosen_where_there_are_several(
     dock: ClassifyDock, tmp_path: Path, s1_path: str
 ) -> None:

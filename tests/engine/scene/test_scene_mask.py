@@ -92,6 +92,9 @@ def test_any_other_mask(write_raster: Write, pair: Pair, spec: ModelSpec, scl: n
         clouds(pair, spec, several)
     assert caught.value.details["choices"] == [0, 3, 4, 9]
     assert clouds(pair, spec, several, mask_classes=(9, 0))[0] == [0, 0.5, 0, 1]
+    measured = write_raster("p.tif", scl.astype(np.float32) / 7, transform=COARSE)
+    with pytest.raises(SourceError, match=r"holds measured values, such as 0\.4286"):
+        clouds(pair, spec, measured)
     two = write_raster("two.tif", np.concatenate([scl, scl]), transform=COARSE)
     with pytest.raises(SourceError, match="mask-band"):
         clouds(pair, spec, two)

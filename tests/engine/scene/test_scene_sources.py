@@ -7,6 +7,7 @@ import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from multimodal.contract.errors import (
 from multimodal.contract.job import RasterSource
 from multimodal.contract.spec import ModelSpec
 from multimodal.scene import open_scene
+from multimodal.scene.mask import choose_mask
 from multimodal.scene.sources import find_bands
 
 Write = Callable[..., RasterSource]
@@ -177,8 +179,16 @@ def test_the_same_band_twice_is_asked_about(
     for sources in ([one, two], [RasterSource(str(tmp_path / "d"))]):
         with pytest.raises(SourceError, match="same place"):
             find_bands(sources, "s2", S2_BANDS)
-    with pytest.raises(SourceError, match="band map, for example B02="):
-        indexes(write_raster("twice.tif", optical(8, 8)[:2], ("B02", "B2")))
+    twice = write_raster("twice.tif", optical(8, 8)[:2], ("B02", "B2"))
+    with pytest.raises(SourceError, match="band map, for example B02=1") as caught:
+        indexes(twice)
+    assert caught.value.details["decision"] == "s2_bands"
+    answers = caught.value.details["choices"]
+    assert answers == [{"B02": 1}, {"B02": 2}]
+    assert [indexes(replace(twice, bands=answer)) for answer in answers] == answers
+    masks = write_raster("scl.tif", optical(8, 8)[:2], ("SCL", "SCL"))
+    with pytest.raises(SourceError, match="--mask-band"):
+        choose_mask(find_bands([masks], "s2", ("B02",)), None, ())
     with pytest.raises(SourceError, match="given twice"):
         find_bands([one, one], "s2", S2_BANDS)
 
