@@ -72,7 +72,7 @@ _COLOUR_NAMES = MappingProxyType(
         "rededge1": "B05", "rededge2": "B06", "rededge3": "B07",
         "rededge071": "B05", "rededge075": "B06", "rededge078": "B07",
         "vegetationrededge1": "B05", "vegetationrededge2": "B06", "vegetationrededge3": "B07",
-        "nir": "B08", "nir1": "B08", "nearinfrared": "B08",
+        "nir": "B08", "nir1": "B08", "nearinfrared": "B08", "broadnir": "B08",
         "nir08": "B8A", "narrownir": "B8A", "nirnarrow": "B8A", "rededge4": "B8A",
         "watervapour": "B09", "watervapor": "B09", "nir09": "B09", "cirrus": "B10",
         "swir1": "B11", "swir16": "B11", "swir2": "B12", "swir22": "B12",

@@ -414,3 +414,12 @@ def test_dates_of_a_netcdf_series_are_not_chosen_for_the_user(
     source = write_raster("two.tif", values, ("B02", "B02"))
     with pytest.raises((SourceError, DecisionError), match="found twice"):
         found(source)
+
+
+def test_force_calls_b8a_nir_and_is_asked_about(write_raster: Write, optical: Make) -> None:
+    """FORCE's BROADNIR is B08 and its NIR B8A: as NIR is B08 elsewhere, nobody can know."""
+    names = ("BLUE", "GREEN", "RED", "REDEDGE1", "REDEDGE2", "REDEDGE3", "BROADNIR", "NIR")
+    source = write_raster("force.tif", optical(8, 8)[:8], names)
+    with pytest.raises(SourceError, match=r"B08 was found twice, in bands 7 and 8") as caught:
+        find_bands([source], "s2", S2_BANDS)
+    assert caught.value.details["choices"] == [{"B08": 7}, {"B08": 8}]
