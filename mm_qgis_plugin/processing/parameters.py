@@ -100,7 +100,7 @@ def outputs() -> Iterator[QgsProcessingOutputDefinition]:
     yield QgsProcessingOutputNumber(CLASSIFIED, tr("Tiles classified"))
     yield QgsProcessingOutputNumber(SKIPPED, tr("Tiles skipped"))
     yield QgsProcessingOutputFile(JOURNAL, tr("Journal"))
-    yield QgsProcessingOutputString(STATE, tr("State: complete or partial"))
+    yield QgsProcessingOutputString(STATE, tr("State: complete, or partial after a cancel"))
 
 
 def inspect_outputs() -> Iterator[QgsProcessingOutputDefinition]:

@@ -12,8 +12,12 @@ from pathlib import Path
 
 import pytest
 from qgis.core import (
+    QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingFeedback,
+    QgsProcessingModelAlgorithm,
+    QgsProcessingModelChildAlgorithm,
+    QgsProcessingModelChildParameterSource,
     QgsProject,
     QgsRuleBasedRenderer,
     QgsVectorLayer,
@@ -88,18 +92,18 @@ def held(path: Path):
         other.stdin.close()
 
 
-def test_processing_gives_what_a_killed_worker_had_finished(
+def test_processing_fails_and_keeps_what_a_killed_worker_had_finished(
     parameters: dict, tmp_path: Path
 ) -> None:
     journal, output = tmp_path / "journal.gpkg", tmp_path / "out.gpkg"
     files = {"JOURNAL": str(journal), "OUTPUT": str(output)}
-    feedback = Said(kill_the_worker)
-    result = run(parameters, feedback, **files, **LONG)
-    assert result["STATE"] == "partial"
-    said = "\n".join(feedback.lines)
+    with pytest.raises(QgsProcessingException) as failed:
+        run(parameters, Said(kill_the_worker), **files, **LONG)
+    said = str(failed.value)
     assert "ended without a word" in said
-    assert str(journal) in said
+    assert f"journal '{journal}'" in said
     assert "goes on from there" in said
+    assert f"'{output}' has them too; it is not the whole map" in said
     part = QgsVectorLayer(str(output), "out", "ogr")
     assert part.featureCount() == len(rows(journal)) > 0
     assert isinstance(part.renderer(), QgsRuleBasedRenderer)
@@ -111,6 +115,47 @@ def test_processing_gives_what_a_killed_worker_had_finished(
     assert again["STATE"] == "complete"
     numbers = [tile for _, tile, _ in rows(journal)]
     assert numbers == sorted(set(numbers))
+
+
+def test_a_failure_into_a_scratch_layer_names_the_journal_alone(
+    parameters: dict, tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal.gpkg"
+    with pytest.raises(QgsProcessingException, match="goes on from there") as failed:
+        run(parameters, Said(kill_the_worker), JOURNAL=str(journal), **LONG)
+    assert str(journal) in str(failed.value)
+    assert "The output" not in str(failed.value)
+
+
+def test_a_failure_whose_output_cannot_be_written_tells_both(
+    parameters: dict, tmp_path: Path
+) -> None:
+    folder = tmp_path / "goes"
+    folder.mkdir()
+
+    def act() -> None:
+        kill_the_worker()
+        folder.rmdir()
+
+    with pytest.raises(QgsProcessingException) as failed:
+        run(parameters, Said(act), OUTPUT=str(folder / "out.gpkg"), **LONG)
+    said = str(failed.value)
+    assert said.index("ended without a word") < said.index("The output cannot be written")
+
+
+def test_a_model_does_not_go_on_with_half_a_map(parameters: dict, tmp_path: Path) -> None:
+    model = QgsProcessingModelAlgorithm("model")
+    child = QgsProcessingModelChildAlgorithm("multimodal:classify")
+    child.setChildId("classify")
+    values = {**parameters, "JOURNAL": str(tmp_path / "journal.gpkg"), **LONG}
+    for name, value in values.items():
+        source = QgsProcessingModelChildParameterSource.fromStaticValue(value)
+        child.addParameterSources(name, [source])
+    model.addChildAlgorithm(child)
+    feedback = Said(kill_the_worker)
+    _, is_good = model.run({}, QgsProcessingContext(), feedback)
+    assert not is_good
+    assert "goes on from there" in "\n".join(feedback.lines)
 
 
 def test_a_cancel_names_the_journal(parameters: dict, tmp_path: Path) -> None:
