@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import numpy
 import torch
 
 from .batching import MOST, BatchSize
@@ -19,24 +19,24 @@ from .contract.errors import CancelledError, ModelFolderError, SourceError
 from .contract.job import MAX_BATCH, ClassifyJob, check_sensors, fingerprint, for_record
 from .contract.messages import Log, Message, Phase, Plan, Progress, Rows
 from .contract.model_folder import read_spec
-from .contract.result import COMPLETE, OK, PARTIAL, RunSummary, TileResult, result_bytes
+from .contract.result import COMPLETE, PARTIAL, RunSummary, result_bytes
 from .contract.spec import ModelSpec
 from .contract.target import check_output, real_path
 from .contract.version import version
 from .devices import CPU, Device, choose_device, choose_precision, gpu_errors_told
 from .estimate import with_seconds
-from .inference import BatchStopped, FloatArray, Predictor
+from .inference import BatchStopped, Predictor
 from .model_cache import ModelCache
 from .predictions import Journal, JournalState
 from .predictions.journal import held_state
 from .remembered import remember_batch, remember_speed, remembered_batch
 from .room import out_of_memory, tight_memory
+from .rows import not_finite_warning, to_rows
 from .scene import Batch, Scene, Tile, open_scene
 from .watching import SourceWatch
 
 # A line of the protocol has 16 MiB at most, and a model may have 1900 classes.
 _ROWS_A_LINE = 256
-NOT_FINITE = "skipped: not finite"
 
 Emit = Callable[[Message], None]
 IsCancelled = Callable[[], bool]
@@ -192,7 +192,9 @@ class _Run:
             journal.abandon()
             raise
         state = COMPLETE if self.done_now == len(todo) else PARTIAL
-        self._warn_of_not_finite(held)
+        spoiled = not_finite_warning(held.skipped_reasons)
+        if spoiled:
+            self._warn(spoiled)
         summary = self._summary(tiles, held, state)
         journal.close(state, self.warnings)
         self._remember(str(identity["model"]), predictor, summary.seconds)
@@ -260,35 +262,6 @@ class _Run:
         self.warnings.append(text)
         self.emit(Log("warning", text))
 
-    def _warn_of_not_finite(self, held: JournalState) -> None:
-        count = held.skipped_reasons.get(NOT_FINITE.removeprefix("skipped: "), 0)
-        if count:
-            self._warn(
-                f"{count} of the tiles got numbers that are not finite from the model and have no "
-                f"class ('{NOT_FINITE}'): their rasters hold values far outside of what the model "
-                "was trained on, or its training diverged."
-            )
-
-
-def to_rows(batch: Batch, probabilities: FloatArray, scene: Scene) -> list[TileResult]:
-    """Return a result row for each tile read; numbers that are not finite become a skip."""
-    rows = []
-    given = iter(probabilities)
-    for read in batch.reads:
-        values = next(given) if read.status == OK else None
-        status = read.status
-        if values is not None and not np.isfinite(values).all():
-            values, status = None, NOT_FINITE
-        rows.append(
-            TileResult(
-                tile_id=read.tile.tile_id, row=read.tile.row, col=read.tile.col,
-                corners=scene.grid.corners(read.tile), status=status,
-                probabilities=None if values is None else tuple(map(float, values)),
-                valid_s2=read.valid_s2, valid_s1=read.valid_s1, cloud=read.cloud,
-            )
-        )  # fmt: skip
-    return rows
-
 
 def _check_trained(spec: ModelSpec, folder: str) -> None:
     if not spec.provenance:
@@ -302,6 +275,6 @@ def _check_trained(spec: ModelSpec, folder: str) -> None:
 
 def _versions() -> dict[str, str]:
     return {
-        "multimodal": version(), "torch": torch.__version__, "numpy": np.__version__,
+        "multimodal": version(), "torch": torch.__version__, "numpy": numpy.__version__,
         "python": platform.python_version(),
     }  # fmt: skip

@@ -53,6 +53,7 @@ ARROWS = {
     "watching": {"contract"},
     "effort": {"config", "contract"},
     "estimate": {"contract", "effort", "remembered"},
+    "rows": {"contract", "scene"},
     "pipeline": {
         "contract",
         "scene",
@@ -66,6 +67,7 @@ ARROWS = {
         "model_cache",
         "remembered",
         "room",
+        "rows",
         "watching",
     },
     "training": {

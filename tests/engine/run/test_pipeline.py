@@ -30,7 +30,8 @@ from multimodal.contract.messages import Log, Message, Phase, Plan, Progress, Ro
 from multimodal.contract.spec import default_spec
 from multimodal.devices import Device, choose_device, choose_precision, known_device
 from multimodal.inference import Predictor, to_probabilities
-from multimodal.pipeline import NOT_FINITE, ModelCache, classify, to_rows
+from multimodal.pipeline import ModelCache, classify
+from multimodal.rows import NOT_FINITE, to_rows
 from multimodal.scene import Scene, open_scene
 from multimodal.scene.advice import scene_warnings
 
