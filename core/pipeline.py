@@ -163,6 +163,7 @@ class _Run:
             return None
         if found != device:
             self.device, size = f"{self.device}, then {found.name}", BatchSize.on_trial(CPU, most)
+            self.precision = choose_precision(self.job.precision, found)
         return Predictor(model, found, size, self._warn, self.precision, self.is_cancelled, most)
 
     def _write(
@@ -256,7 +257,8 @@ class _Run:
         remember_speed(model, self.job.device, self.done_now, seconds)
         found = predictor.size.to_remember if predictor else None
         if predictor and found is not None:
-            remember_batch(model, f"{predictor.device.name} {self.precision}", found)
+            # After a handover these are the device and the precision that it was found with.
+            remember_batch(model, f"{predictor.device.name} {predictor.precision}", found)
 
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
