@@ -120,7 +120,7 @@ class _Run:
                 return self._summary(tiles, held, held.state)
             self.report = scene.describe(self.job.extent_wkt, self.job.aoi_wkt, self.job.min_valid)
             self._check_room(len(todo), len(spec.classes))
-            predictor = self._predictor(device, size, spec) if todo else None
+            predictor = self._predictor(device, size, spec, read) if todo else None
             return self._write(scene, tiles, todo, predictor, spec, identity)
 
     def _go_on_from(self, held: JournalState) -> None:
@@ -145,13 +145,16 @@ class _Run:
             return BatchSize.on_trial(device.kind, MAX_BATCH)
         return BatchSize(min(known, MOST.get(device.kind, known)), is_remembered=True)
 
-    def _predictor(self, device: Device, size: BatchSize, spec: ModelSpec) -> Predictor | None:
+    def _predictor(
+        self, device: Device, size: BatchSize, spec: ModelSpec, read: int
+    ) -> Predictor | None:
         """Load the model before the output is touched; None where the run was cancelled."""
         if self.is_cancelled():
             return None
         self.emit(Phase("model", "Loading the model"))
         if not self.models.holds(self.job.model, device):
-            tight = tight_memory(self.job.model, spec, size.limit)
+            is_here = not device.has_own_memory
+            tight = tight_memory(self.job.model, spec, read, computes_here=is_here)
             if tight:
                 self._warn(tight)
         most = self.job.batch_size or MAX_BATCH
