@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,15 @@ SATURATED = 65_535
 _INT16_MOST = 32_767
 # What products and tools write for "nothing" without declaring it.
 S1_SENTINELS = (-9999.0, -32768.0)
+
+
+_NO_MEMORY = re.compile(
+    r"out of memory|(?:not enough|insufficient) memory|memory allocation|bad[ _]alloc"
+    r"|(?:cannot|can't|could not|unable to|fail(?:ed)? to) allocate",
+    re.I,
+)
+# Files within a virtual raster, with or without their folder, and those of GDAL's own source.
+_A_FILE = re.compile(r"[/\\][^:,'\"]*|[^:,'\"]*\.\w{2,7}(?=[:,'\"]|$)")
 
 
 @dataclass(frozen=True)
@@ -118,7 +128,7 @@ def read_bands(
     except MemoryError:
         raise _too_large(bands[0].path) from None
     except (RasterioError, OSError) as problem:
-        if "memory" in str(problem).lower() or isinstance(problem.__cause__, CPLE_OutOfMemoryError):
+        if is_want_of_memory(problem, bands[0].path):
             raise _too_large(bands[0].path) from None
         raise _damaged(bands[0].path, problem) from None
     values: FloatArray = raw.astype(np.float32)
@@ -178,6 +188,17 @@ def _is_nodata(original: np.ndarray, band: Band) -> np.ndarray:
         with np.errstate(over="ignore"):
             return original == np.asarray(nodata).astype(original.dtype)
     return original == nodata
+
+
+def is_want_of_memory(problem: BaseException, path: str) -> bool:
+    """Return whether GDAL failed for want of memory; the names of files are not its words."""
+    inner: BaseException | None = problem
+    while inner is not None:
+        words = str(inner).replace(path, "").replace(PurePath(path).name, "")
+        if isinstance(inner, CPLE_OutOfMemoryError) or _NO_MEMORY.search(_A_FILE.sub("", words)):
+            return True
+        inner = inner.__cause__
+    return False
 
 
 def _damaged(path: str, problem: BaseException) -> SourceError:
