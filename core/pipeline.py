@@ -33,7 +33,7 @@ from .remembered import remember_batch, remember_speed, remembered_batch
 from .room import out_of_memory, tight_memory
 from .rows import not_finite_warning, to_rows
 from .scene import Batch, Scene, Tile, open_scene
-from .watching import SourceWatch
+from .watching import SourceWatch, taken_out
 
 # A line of the protocol has 16 MiB at most, and a model may have 1900 classes.
 _ROWS_A_LINE = 256
@@ -90,6 +90,8 @@ class _Run:
     report: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     watch: SourceWatch = field(init=False)
+    # Committed since the last look at the sources: a slow drive is not asked for each batch.
+    unproven: list[int] = field(default_factory=list)
 
     def run(self) -> RunSummary:
         self.emit(Phase("open", "Opening the rasters"))
@@ -189,7 +191,7 @@ class _Run:
             todo = [tile for tile in todo if tile.tile_id not in finished]
             if predictor is not None:
                 self._fill(journal, scene, tiles, todo, predictor)
-                self.watch.check(at_once=True)
+                self._look(journal, at_once=True)
             self.emit(Phase("finish", "Closing the result"))
             held = journal.state()
         except BaseException:
@@ -221,7 +223,7 @@ class _Run:
                         break
             except SourceError:
                 # That a file was exchanged says more than what was met in it.
-                self.watch.check(at_once=True)
+                self._look(journal, at_once=True)
                 raise
 
     def _classify_batch(
@@ -236,14 +238,26 @@ class _Run:
             if predictor.device != device:
                 self.device = f"{self.device}, then {predictor.device.name}"
                 journal.set_device(self.device)
-            self.watch.check()
+            is_proven = self._look(journal)
             journal.append(rows)
+            self.unproven += [] if is_proven else [row.tile_id for row in rows]
             self.done_now += len(rows)
             rate = self.done_now / max(time.monotonic() - self.started, 1e-9)
             for first in range(0, len(rows), _ROWS_A_LINE):
                 self.emit(Rows(tuple(rows[first : first + _ROWS_A_LINE])))
             done = total - todo + self.done_now
             self.emit(Progress(done, total, rate, (todo - self.done_now) / rate))
+
+    def _look(self, journal: Journal, *, at_once: bool = False) -> bool:
+        """Look whether the sources are the same; what may be of others leaves the journal."""
+        try:
+            is_proven = self.watch.check(at_once=at_once)
+        except SourceError as problem:
+            journal.remove(self.unproven)
+            raise taken_out(problem, len(self.unproven)) from problem
+        if is_proven:
+            self.unproven.clear()
+        return is_proven
 
     def _summary(self, tiles: Sequence[Tile], held: JournalState, state: str) -> RunSummary:
         seconds = time.monotonic() - self.started
