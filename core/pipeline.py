@@ -24,15 +24,15 @@ from .contract.spec import ModelSpec
 from .contract.target import check_output, real_path
 from .contract.version import version
 from .devices import CPU, Device, choose_device, choose_precision, gpu_errors_told
-from .estimate import with_seconds
 from .inference import BatchStopped, Predictor
+from .inspection import described, opened
 from .model_cache import ModelCache
 from .predictions import Journal, JournalState
 from .predictions.journal import held_state
 from .remembered import remember_batch, remember_speed, remembered_batch
 from .room import out_of_memory, tight_memory
 from .rows import not_finite_warning, to_rows
-from .scene import Batch, Scene, Tile, open_scene
+from .scene import Batch, Scene, Tile
 from .watching import SourceWatch, taken_out
 
 # A line of the protocol has 16 MiB at most, and a model may have 1900 classes.
@@ -55,26 +55,12 @@ def classify(
 
     Raises:
         MultimodalError: what went wrong and what to do; finished tiles are kept.
+        CancelledError: cancelled while the rasters were opened, before there was an output.
     """
     try:
         return _Run(job, emit, is_cancelled, models or ModelCache()).run()
     except MemoryError as problem:
         raise out_of_memory() from problem
-
-
-def inspect(job: ClassifyJob) -> dict[str, Any]:
-    """Return what is understood of a job's scene, as plain values for JSON; writes nothing.
-
-    Raises:
-        MultimodalError: the scene is refused, or needs a decision of the user.
-    """
-    with _open(job, read_spec(job.model)) as scene:
-        report = scene.describe(job.extent_wkt, job.aoi_wkt, job.min_valid)
-    return with_seconds(report, job.model, job.device)
-
-
-def _open(job: ClassifyJob, spec: ModelSpec) -> Scene:
-    return open_scene(job.s2, job.s1, spec, stride=job.stride, mask=job.mask, options=job.options)
 
 
 @dataclass
@@ -106,7 +92,7 @@ class _Run:
             device = choose_device(self.job.device)
             self.precision = choose_precision(self.job.precision, device)
         self.device = device.name
-        with _open(self.job, spec) as scene:
+        with opened(self.job, spec, self.is_cancelled) as scene:
             self.watch.narrow(scene.files)
             for warning in scene.warnings:
                 self._warn(warning)
@@ -120,7 +106,7 @@ class _Run:
                 self._go_on_from(held)
             if held is not None and held.state == COMPLETE and not todo:
                 return self._summary(tiles, held, held.state)
-            self.report = scene.describe(self.job.extent_wkt, self.job.aoi_wkt, self.job.min_valid)
+            self.report = described(self.job, scene, self.is_cancelled)
             self._check_room(len(todo), len(spec.classes))
             predictor = self._predictor(device, size, spec, read) if todo else None
             return self._write(scene, tiles, todo, predictor, spec, identity)

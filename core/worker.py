@@ -135,18 +135,20 @@ class _Server:
                 return
 
     def _run(self, job: str, order: Classify | Inspect) -> Message:
-        from .pipeline import ModelCache, classify, inspect
+        from .inspection import inspect
+        from .pipeline import ModelCache, classify
 
         assert isinstance(self._models, ModelCache)
+
+        def is_cancelled() -> bool:
+            return self._closing.is_set() or job in self._cancelled
+
         try:
             LOGGER.info("%s %s: %s", type(order).__name__, job, _short(for_record(order.job)))
             if isinstance(order, Inspect):
-                return Inspected(inspect(order.job))
+                return Inspected(inspect(order.job, is_cancelled))
             summary = classify(
-                order.job,
-                lambda message: self._tell(message, job),
-                lambda: self._closing.is_set() or job in self._cancelled,
-                self._models,
+                order.job, lambda message: self._tell(message, job), is_cancelled, self._models
             )
         except Exception as problem:  # noqa: BLE001  # told to the client as a coded error
             return Failed(self._as_error(problem))

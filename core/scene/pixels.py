@@ -22,6 +22,7 @@ from .calibration import read_calibration
 from .geometry import Geometry
 from .product import Product
 from .special import check_openable
+from .stopping import go_on
 
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]
 # GDAL keeps decoded blocks here, so that a row of tiles finds what the row above has decoded.
@@ -89,6 +90,7 @@ class Band:
 
 def open_raster(path: str) -> Any:
     """Open a raster for reading; SourceError in plain words where GDAL cannot, or should not."""
+    go_on()
     check_openable(path)
     try:
         with warnings.catch_warnings():
@@ -115,6 +117,7 @@ def read_bands(
     decimated read. A pixel that is exactly 0 in all of ``bands`` is left as 0: what that means
     is decided by :func:`blank_zeros`.
     """
+    go_on()
     indexes = [band.index for band in bands]
     size = None if shape is None else (len(indexes), *shape)
     try:

@@ -55,6 +55,7 @@ ARROWS = {
     "effort": {"config", "contract"},
     "estimate": {"contract", "effort", "remembered"},
     "rows": {"contract", "scene"},
+    "inspection": {"contract", "estimate", "scene"},
     "pipeline": {
         "contract",
         "scene",
@@ -64,7 +65,7 @@ ARROWS = {
         "batching",
         "devices",
         "inference",
-        "estimate",
+        "inspection",
         "model_cache",
         "remembered",
         "room",
@@ -85,6 +86,7 @@ ARROWS = {
     "worker_pulse": {"contract"},
     "worker": {
         "contract",
+        "inspection",
         "orphan_guard",
         "pipeline",
         "training",

@@ -138,7 +138,13 @@ def test_cancel_keeps_finished_tiles_and_the_same_run_goes_on(large_job: Classif
 
 
 def test_cancel_before_the_first_tile_is_a_partial_result(job: ClassifyJob) -> None:
-    assert classify(job, is_cancelled=lambda: True).state == "partial"
+    plans: list[Message] = []
+
+    def on_message(message: Message) -> None:
+        if isinstance(message, Plan):
+            plans.append(message)
+
+    assert classify(job, on_message, lambda: bool(plans)).state == "partial"
     assert stored(job.output) == []
 
 
@@ -188,8 +194,14 @@ def test_cancel_before_the_first_tile_of_an_overwrite_keeps_the_old_result(
 ) -> None:
     classify(job)
     before = Path(job.output).read_bytes()
+    loading: list[Message] = []
+
+    def on_message(message: Message) -> None:
+        if isinstance(message, Phase) and message.name == "model":
+            loading.append(message)
+
     with pytest.raises(CancelledError, match="unchanged"):
-        classify(replace(job, overwrite=True), is_cancelled=lambda: True)
+        classify(replace(job, overwrite=True), on_message, lambda: bool(loading))
     assert Path(job.output).read_bytes() == before
 
 
