@@ -165,7 +165,10 @@ def noting(owner: object, name: str, noted: list[str], monkeypatch: pytest.Monke
 def test_batches_on_a_cpu_are_small(job: ClassifyJob) -> None:
     assert MOST["cpu"] == 8
     plans: list[m.Message] = []
-    classify(
-        replace(job, batch_size=0), plans.append, lambda: any(isinstance(p, m.Plan) for p in plans)
-    )
-    assert next(plan for plan in plans if isinstance(plan, m.Plan)).batch_size == 8
+
+    def on_message(message: m.Message) -> None:
+        if isinstance(message, m.Plan):
+            plans.append(message)
+
+    classify(replace(job, batch_size=0), on_message, lambda: bool(plans))
+    assert [plan.batch_size for plan in plans] == [8]
