@@ -112,6 +112,7 @@ ARROWS = {
         "checkpoint",
         "pipeline",
         "training",
+        "worker_log",
     },
     "cli_progress": {"contract"},
 }
