@@ -101,12 +101,18 @@ class _Run:
             todo = [tile for tile in tiles if held is None or tile.tile_id not in held.finished]
             size = self._batch_size(device, str(identity["model"]))
             read = min(size.limit, max(len(todo), 1))
-            self.emit(Plan(len(tiles), len(todo), scene.crs_wkt, self.device, self.precision, read))
+            is_whole = held is not None and held.state == COMPLETE and not todo
+            self.report = {} if is_whole else described(self.job, scene, self.is_cancelled)
+            self.emit(
+                Plan(
+                    len(tiles), len(todo), scene.crs_wkt, self.device, self.precision, read,
+                    self.report.get("expected_skipped", 0),
+                )
+            )  # fmt: skip
             if held is not None and held.finished:
                 self._go_on_from(held)
-            if held is not None and held.state == COMPLETE and not todo:
+            if held is not None and is_whole:
                 return self._summary(tiles, held, held.state)
-            self.report = described(self.job, scene, self.is_cancelled)
             self._check_room(len(todo), len(spec.classes))
             predictor = self._predictor(device, size, spec, read) if todo else None
             return self._write(scene, tiles, todo, predictor, spec, identity)

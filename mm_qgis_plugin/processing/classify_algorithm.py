@@ -14,12 +14,11 @@ from qgis.core import (
 )
 
 from ..about import tr
-from ..core.contract.drive import check_room
 from ..core.contract.errors import CancelledError, MultimodalError, OutputError
 from ..core.contract.job import ClassifyJob
 from ..core.contract.messages import Plan
 from ..core.contract.model_folder import read_spec
-from ..core.contract.result import COMPLETE, PARTIAL, result_bytes
+from ..core.contract.result import COMPLETE, PARTIAL
 from ..core.contract.spec import ModelSpec
 from ..core.contract.target import is_there
 from ..progress_text import repeat_text, summary_text
@@ -28,7 +27,7 @@ from ..style import ResultStyler, apply_style, save_default_style
 from ..worker import session_worker
 from . import parameters as names
 from .base import SceneAlgorithm
-from .destination import Place, check_written, fill, sink_place
+from .destination import Place, check_room_for, check_written, fill, sink_place
 from .reading import JobReader
 from .reporter import Reporter
 
@@ -125,9 +124,9 @@ class ClassifyAlgorithm(SceneAlgorithm):
 
     def _check_room(self, plan: Plan, place: Place | None) -> None:
         assert self._spec is not None
+        assert self._job is not None
         if place is not None and plan.todo:
-            # Skipped tiles take less, and how many there will be is not known.
-            check_room(place.path.absolute(), result_bytes(plan.tiles, 0, len(self._spec.classes)))
+            check_room_for(place, Path(self._job.output), plan, len(self._spec.classes))
 
     def _kept(
         self, problem: MultimodalError, reporter: Reporter, feedback: QgsProcessingFeedback

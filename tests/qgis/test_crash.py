@@ -23,7 +23,10 @@ from qgis.core import (
     QgsVectorLayer,
 )
 
+from mm_qgis_plugin.core.contract.errors import OutputError
+from mm_qgis_plugin.core.contract.messages import Plan
 from mm_qgis_plugin.gui.dock import ClassifyDock
+from mm_qgis_plugin.processing.destination import Place, check_room_for
 from mm_qgis_plugin.worker import session_worker
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills as on POSIX")
@@ -217,16 +220,53 @@ def test_a_file_that_another_run_writes_is_refused_by_both_doors(
         assert "Another run holds" in dock.panel.message.text()
 
 
-def test_a_sink_on_a_drive_that_is_too_small(parameters: dict, tmp_path: Path) -> None:
-    drive = tmp_path / "tiny"
-    drive.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(drive)]
+@contextmanager
+def small_drive(place: Path, size: str):
+    """Mount a small file system, where this user may."""
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
     if subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("no file system can be mounted here")
     try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=False)
+
+
+def test_a_sink_on_a_drive_that_is_too_small(parameters: dict, tmp_path: Path) -> None:
+    with small_drive(tmp_path / "tiny", "64k") as drive:
         with pytest.raises(QgsProcessingException, match=r"takes about .* MB free"):
             run(parameters, Said(), OUTPUT=str(drive / "out.gpkg"))
         assert list(drive.iterdir()) == []
         assert run(parameters, Said())["STATE"] == "complete", "the worker serves on"
-    finally:
-        subprocess.run(["umount", "-l", str(drive)], check=False)
+
+
+def test_the_room_of_a_sink_counts_probabilities_and_the_journal_beside_it(
+    parameters: dict, tmp_path: Path
+) -> None:
+    """2821 tiles, most of them with 19 probabilities."""
+    with small_drive(tmp_path / "small", "800k") as drive:
+        output = {"OUTPUT": str(drive / "out.gpkg"), "STRIDE": 4}
+        with pytest.raises(QgsProcessingException, match=r"takes about 1\.\d MB, .* 0\.8 MB free"):
+            run(parameters, Said(), **output)
+    with small_drive(tmp_path / "larger", "2m") as drive:
+        output = {"OUTPUT": str(drive / "out.gpkg"), "STRIDE": 4}
+        journal = {"JOURNAL": str(drive / "journal.gpkg")}
+        with pytest.raises(QgsProcessingException, match=r"takes about 2\.\d MB, .* 2\.\d MB free"):
+            run(parameters, Said(), **output, **journal)
+        # Where the journal lies elsewhere there is room: the run begins, and is cancelled.
+        feedback = Said(lambda: feedback.cancel())
+        assert run(parameters, feedback, **output)["STATE"] == "partial"
+
+
+def test_what_a_sink_replaces_is_room(tmp_path: Path) -> None:
+    plan = Plan(2821, 2821, "", "cpu", "fp32", 8, expected_skipped=300)
+    journal = tmp_path / "journal.gpkg"
+    with small_drive(tmp_path / "small", "1600k") as drive:
+        path = drive / "out.gpkg"
+        path.write_bytes(bytes(1_400_000))
+        check_room_for(Place(path), journal, plan, 19)
+        with pytest.raises(OutputError, match="takes about"):
+            check_room_for(Place(path, "table"), journal, plan, 19)
+        with pytest.raises(OutputError, match="takes about"):
+            check_room_for(Place(drive / "other.gpkg"), journal, plan, 19)
