@@ -41,8 +41,8 @@ class Predictor:
     """A model on its device.
 
     Where the device runs out of memory ``size`` shrinks, and at one tile the model moves to the
-    CPU, which changes ``device``; ``tell`` gets a sentence for the user. ``is_cancelled`` is
-    asked inside a batch too; ``most`` is what the user allows at once.
+    CPU, which changes ``device`` and ``precision``; ``tell`` gets a sentence for the user.
+    ``is_cancelled`` is asked inside a batch too; ``most`` is what the user allows at once.
     """
 
     model: MultiModalModel
@@ -129,6 +129,7 @@ class Predictor:
             raise no_room(self.device) from problem
         free_unused(before)
         self.size = BatchSize.on_trial(CPU, self.most)
+        self.precision = FP32
 
 
 @contextmanager

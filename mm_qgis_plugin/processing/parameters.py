@@ -25,7 +25,7 @@ from qgis.core import (
 
 from .. import settings
 from ..about import tr
-from ..core.contract.job import PRECISIONS
+from ..core.contract.job import MAX_BATCH, PRECISIONS
 from ..core.contract.scene_options import AUTO, DEFAULT_MAX_DAYS, S1_UNITS
 
 S2 = "S2"
@@ -81,7 +81,9 @@ def inspect_definitions() -> Iterator[QgsProcessingParameterDefinition]:
     yield from _inputs()
     yield from _area()
     yield _choice(DEVICE, tr("Device"), DEVICES)
-    yield _number(BATCH_SIZE, tr("Batch size (0: automatic)"), minValue=0, defaultValue=0)
+    yield _number(
+        BATCH_SIZE, tr("Batch size (0: automatic)"), minValue=0, maxValue=MAX_BATCH, defaultValue=0
+    )
     for group in (_paths_and_bands(), _decisions(), _rarely_needed()):
         yield from _advanced(group)
 
@@ -100,7 +102,7 @@ def outputs() -> Iterator[QgsProcessingOutputDefinition]:
     yield QgsProcessingOutputNumber(CLASSIFIED, tr("Tiles classified"))
     yield QgsProcessingOutputNumber(SKIPPED, tr("Tiles skipped"))
     yield QgsProcessingOutputFile(JOURNAL, tr("Journal"))
-    yield QgsProcessingOutputString(STATE, tr("State: complete or partial"))
+    yield QgsProcessingOutputString(STATE, tr("State: complete, or partial after a cancel"))
 
 
 def inspect_outputs() -> Iterator[QgsProcessingOutputDefinition]:
