@@ -28,7 +28,7 @@ from ..style import ResultStyler, apply_style, save_default_style
 from ..worker import session_worker
 from . import parameters as names
 from .base import SceneAlgorithm
-from .destination import Place, check_written, fill, sink_place
+from .destination import Place, check_spares, check_written, fill, sink_place
 from .reading import JobReader
 from .reporter import Reporter
 
@@ -140,7 +140,9 @@ class ClassifyAlgorithm(SceneAlgorithm):
     ) -> tuple[str, dict[str, int]]:
         assert self._spec is not None
         fields = qgis_fields(self._spec)
+        place = sink_place(parameters.get(names.OUTPUT))
         try:
+            check_spares(place, journal.path)
             sink, destination = self.parameterAsSink(
                 parameters, names.OUTPUT, context, fields, QgsWkbTypes.Type.Polygon, journal.crs
             )
@@ -148,7 +150,7 @@ class ClassifyAlgorithm(SceneAlgorithm):
                 raise OutputError(self.invalidSinkError(parameters, names.OUTPUT))
             written = fill(sink, journal.features(fields))
             del sink  # closes the file
-            check_written(sink_place(parameters.get(names.OUTPUT)), written)
+            check_written(place, written)
         except (QgsProcessingException, OutputError) as problem:
             raise OutputError(
                 tr(
