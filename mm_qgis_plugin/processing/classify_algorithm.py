@@ -13,6 +13,7 @@ from qgis.core import (
     QgsWkbTypes,
 )
 
+from .. import journals
 from ..about import tr
 from ..core.contract.drive import check_room
 from ..core.contract.errors import CancelledError, MultimodalError, OutputError
@@ -40,6 +41,7 @@ class ClassifyAlgorithm(SceneAlgorithm):
         super().__init__()
         self._job: ClassifyJob | None = None
         self._spec: ModelSpec | None = None
+        self._aside = ""
 
     def createInstance(self) -> ClassifyAlgorithm:
         """Return a fresh algorithm: one for every run."""
@@ -77,6 +79,7 @@ class ClassifyAlgorithm(SceneAlgorithm):
         """Snapshot layers and area on the main thread."""
         self._job = reader.complete()
         self._spec = read_spec(self._job.model)
+        self._aside = journals.set_damaged_aside(self._job)
 
     def work(
         self, parameters: dict, context: QgsProcessingContext, feedback: QgsProcessingFeedback
@@ -98,6 +101,8 @@ class ClassifyAlgorithm(SceneAlgorithm):
     def _run(self, job: ClassifyJob, parameters: dict, feedback: QgsProcessingFeedback) -> str:
         """Run the worker; returns ``complete`` or ``partial``, the latter also after a crash."""
         place = sink_place(parameters.get(names.OUTPUT))
+        if self._aside:
+            feedback.pushWarning(self._aside)
         reporter = Reporter(feedback, lambda plan: self._check_room(plan, place))
         try:
             summary = session_worker().run(job, reporter.on_message, reporter.is_stopped)

@@ -136,6 +136,10 @@ def _check_writable(path: Path) -> None:
         raise OutputError(
             tr("QGIS writes no '{}' files: choose .gpkg, .geojson or .shp.").format(path.suffix)
         )
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise OutputError(  # Who opens a pipe hears from nobody, for ever.
+            tr("The output '{}' is a pipe or a device: choose another name.").format(path)
+        )
     # Unlike Path.is_dir no error for a name that cannot be.
     if not os.path.isdir(path.parent) or not os.access(path.parent, os.W_OK):
         raise OutputError(

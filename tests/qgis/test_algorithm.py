@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -394,6 +395,28 @@ def test_the_same_run_again_goes_on_with_its_journal(parameters: dict, tmp_path:
     result = run(parameters, feedback, JOURNAL=journal)
     assert result["CLASSIFIED"] + result["SKIPPED"] == TILES
     assert any("4 of them done before" in line for line in feedback.lines)
+
+
+def test_a_damaged_journal_of_ours_does_not_block_its_run(parameters: dict, data_dir: Path) -> None:
+    run(parameters)
+    (journal,) = (data_dir / "journals").glob("*.gpkg")
+    os.truncate(journal, 50_000)
+    feedback = Said()
+    result = run(parameters, feedback)
+    assert result["CLASSIFIED"] + result["SKIPPED"] == TILES
+    (line,) = [line for line in feedback.lines if "was put aside" in line]
+    assert line.startswith("WARNING ")
+    assert journal.with_name(f"{journal.name}.damaged").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["OUTPUT", "JOURNAL"])
+def test_a_pipe_is_no_output(parameters: dict, tmp_path: Path, name: str) -> None:
+    pipe = tmp_path / "pipe.gpkg"
+    os.mkfifo(pipe)
+    with pytest.raises(QgsProcessingException, match="is a pipe"):
+        run(parameters, **{name: str(pipe)})
 
 
 def test_a_complete_run_again_computes_nothing_and_says_so(parameters: dict) -> None:
