@@ -36,6 +36,8 @@ def write_out(lines: Iterable[str]) -> None:
     """
     try:
         for line in lines:
+            if sys.stdout is None:  # closed before Python began, which then prints into nothing
+                raise JobError("The answer cannot be written: standard output is closed.")
             print(line)
         print(end="", flush=True)
     except BrokenPipeError:

@@ -10,6 +10,7 @@ import torch
 
 from .checkpoint import from_pretrained
 from .contract.model_folder import config_digest
+from .contract.weights import weights_state
 from .devices import (
     CPU,
     Device,
@@ -28,7 +29,7 @@ from .shortage import is_out_of_memory
 class ModelCache:
     """Keeps the last model loaded."""
 
-    _key: tuple[str, str, str] | None = None
+    _key: tuple[str, ...] | None = None
     _model: MultiModalModel | None = None
 
     def get(
@@ -72,8 +73,10 @@ class ModelCache:
         self._model = self._key = None
 
 
-def _key(folder: str, device: torch.device) -> tuple[str, str, str]:
-    return str(Path(folder).resolve()), config_digest(folder), str(device)
+def _key(folder: str, device: torch.device) -> tuple[str, ...]:
+    # Also where a digest vouches for the weights: it is compared when they are loaded.
+    state = weights_state(folder)
+    return str(Path(folder).resolve()), config_digest(folder), state, str(device)
 
 
 def _is_on(model: MultiModalModel, device: torch.device) -> bool:

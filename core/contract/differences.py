@@ -14,6 +14,8 @@ _WORDS = {
 _SHORT = 24
 # A digest: another one says only that something changed.
 _OPAQUE = ("model",)
+# A file may hold anything in the place of a fingerprint.
+_MOST = 12
 
 
 def changed_keys(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
@@ -23,15 +25,15 @@ def changed_keys(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
 
 def differences(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """Return what two fingerprints have different, with the values where they tell something."""
-    return ", ".join(
-        _difference(key, there.get(key), wanted.get(key)) for key in changed_keys(there, wanted)
-    )
+    changed = changed_keys(there, wanted)
+    told = [_difference(key, there.get(key), wanted.get(key)) for key in changed[:_MOST]]
+    return ", ".join([*told, "and more"] if len(changed) > _MOST else told)
 
 
 def _difference(key: str, there: Any, wanted: Any) -> str:
     if key == "options" and isinstance(there, dict) and isinstance(wanted, dict):
         return differences(there, wanted)
-    word = _WORDS.get(key, key)
+    word = _WORDS.get(key, key[:_SHORT])
     if key in ("s2", "s1", "mask") and there and wanted:
         is_same = _paths(there) == _paths(wanted)
         return f"{word} ({'the same files, changed since' if is_same else 'other files'})"

@@ -20,6 +20,11 @@ _KEPT = "Finished tiles are kept"
 _GOES_ON = "then run again: it goes on from there"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+# What SQLite says of a file that is not as a run has left it.
+_OTHERWISE = (
+    "malformed", "not a database", "no such", "no column", "could not decode", "corrupt",
+    "mismatch", "unsupported file format", "constraint failed",
+)  # fmt: skip
 
 
 def drive_of(path: Path) -> str:
@@ -97,11 +102,23 @@ def _error_of(problem: Exception, target: Path) -> OutputError:
         return _gone(target)
     if "I/O error" in words or "unable to open" in words or code is not None:
         return _failed(target, text)
+    if any(word in text.lower() for word in _OTHERWISE):
+        return changed_by_others(target, text)
     return OutputError(
         f"'{target}' cannot be written ({text}). {_KEPT}. Check the disk's space and rights, and "
         "close programs that have the file open; then run again.",
         path=str(target),
     )
+
+
+def changed_by_others(target: Path, text: str) -> OutputError:
+    """Return the refusal of a result that no longer is as a run has left it."""
+    return OutputError(
+        f"'{target}' cannot be gone on with ({text}): another program changed it, or it is "
+        "damaged. Choose another file, or start over and replace it (--overwrite on the command "
+        "line).",
+        path=str(target), changed=["content"],
+    )  # fmt: skip
 
 
 def _held(target: Path) -> OutputError:
@@ -139,6 +156,6 @@ def _gone(target: Path) -> OutputError:
 def _failed(target: Path, text: str) -> OutputError:
     return OutputError(
         f"'{target}' cannot be written: the drive '{drive_of(target)}' failed ({text}). {_KEPT}. "
-        f"Check the drive and its connection, {_GOES_ON}.",
+        f"Check the drive, its connection, and limits to the size of files, {_GOES_ON}.",
         path=str(target),
     )

@@ -29,8 +29,11 @@ def without_tags(text: str) -> str:
 
 
 def is_formula(text: str) -> bool:
-    """Tell whether a spreadsheet would compute the text when it reads it from a table."""
-    return text.lstrip().startswith(_FORMULA)
+    """Tell whether a spreadsheet would compute the text when it reads it from a table.
+
+    Some take the full-width forms of East Asian keyboards for the signs they look like.
+    """
+    return unicodedata.normalize("NFKC", text).lstrip().startswith(_FORMULA)
 
 
 def looks_like(text: str) -> str:

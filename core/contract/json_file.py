@@ -24,6 +24,11 @@ def read_json_file(path: str | Path, limit: int = MAX_BYTES) -> Any:
         raise ValueError("it is no regular file")
     with open(path, "rb") as stream:
         data = stream.read(limit + 1)
+    return parse_json(data, limit)
+
+
+def parse_json(data: bytes, limit: int = MAX_BYTES) -> Any:
+    """Return what JSON text holds; ValueError as of :func:`read_json_file`."""
     if len(data) > limit:
         raise ValueError(f"it has more than {limit / 1e6:g} MB")
     try:

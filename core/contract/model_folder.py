@@ -14,7 +14,7 @@ from ._codec import as_object
 from .errors import ConfigError, ModelFolderError, SpecError
 from .json_file import read_json_file
 from .spec import ModelSpec, spec_from_dict
-from .weights import WEIGHTS_FILE, find_weights
+from .weights import WEIGHTS_FILE, find_weights, weights_state
 
 CONFIG_FILE = "config.json"
 
@@ -46,8 +46,14 @@ def blamed_on(folder: str | Path) -> Iterator[None]:
 
 
 def config_digest(folder: str | Path) -> str:
-    """Return a SHA-256 of config.json; it holds that of the weights, so it names the model."""
-    text = json.dumps(read_config(folder), sort_keys=True, separators=(",", ":"))
+    """Return a SHA-256 of config.json; it holds that of the weights, so it names the model.
+
+    Where it holds none, sizes and times of the weights stand for them, as they do for rasters.
+    """
+    config = read_config(folder)
+    text = json.dumps(config, sort_keys=True, separators=(",", ":"))
+    if not as_object(config["spec"], ModelFolderError, "The spec").get("weights_sha256"):
+        text += weights_state(folder)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -5,11 +5,9 @@ Standard library only: a GeoPackage is an SQLite file.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import sqlite3
-import tempfile
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from pathlib import Path
@@ -19,13 +17,16 @@ from .differences import changed_keys, differences
 from .drive import explained
 from .errors import OutputError
 from .job import ClassifyJob, fingerprint
+from .json_file import parse_json
+from .lines import MAX_LINE
 from .result import LAYER, RUN_TABLE
+from .target_place import check_place
 
-SUFFIX = ".gpkg"
 STYLES = "layer_styles"
 _OURS = {LAYER, RUN_TABLE, STYLES}
 # A run holds its file from its start to its end: waiting longer would not help.
 _PATIENCE_SECONDS = 1.0
+_MAGIC = b"SQLite format 3\0"
 _HOUSEKEEPING = ("gpkg_", "rtree_", "sqlite_")
 
 
@@ -50,14 +51,7 @@ def check_target(path: str, identity: Mapping[str, Any], overwrite: bool) -> Non
             different.
     """
     target = real_path(path)
-    if target.suffix.lower() != SUFFIX:
-        raise OutputError(f"The output must be a GeoPackage: '{path}' does not end in {SUFFIX}.")
-    # os.path has no errors for names that cannot be; pathlib has.
-    if os.path.isdir(target):
-        raise OutputError(f"'{path}' is a folder: name a {SUFFIX} file in it.")
-    if not os.path.isdir(target.parent):
-        raise OutputError(f"The folder '{target.parent}' does not exist: make it first.")
-    _probe_writable(target)
+    check_place(path, target)
     if is_there(target):
         _check_content(target, identity, overwrite)
 
@@ -108,10 +102,9 @@ def holds_run(
     tables = {name for name in names if not name.lower().startswith(_HOUSEKEEPING)}
     if not names:
         return False
-    there = _identity_in(connection) if RUN_TABLE in tables else None
-    if there is None:
+    if RUN_TABLE not in tables:
         raise _foreign(target)
-    _check_same_run(target, there, identity, overwrite)
+    _check_same_run(target, _identity_in(connection, target), identity, overwrite)
     others = sorted(tables - _OURS)
     if overwrite and others:
         raise OutputError(
@@ -125,31 +118,55 @@ def holds_run(
 def _check_content(target: Path, identity: Mapping[str, Any], overwrite: bool) -> None:
     # Not read-only: a process killed inside a commit leaves a rollback journal, and only who
     # may write can play it back and read the file.
-    connect = sqlite3.connect(target, timeout=_PATIENCE_SECONDS)
-    with explained(target), closing(connect) as connection:
+    with (
+        explained(target),
+        closing(sqlite3.connect(target, timeout=_PATIENCE_SECONDS)) as connection,
+    ):
         try:
             holds_run(connection, target, identity, overwrite)
         except sqlite3.OperationalError:
             raise
-        except sqlite3.DatabaseError as problem:  # not a database at all
-            raise _foreign(target) from problem
+        except sqlite3.DatabaseError as problem:
+            raise _unreadable(target, problem) from problem
+
+
+def _unreadable(target: Path, problem: sqlite3.DatabaseError) -> OutputError:
+    with target.open("rb") as stream:
+        is_database = stream.read(len(_MAGIC)) == _MAGIC
+    return _unknown(target, str(problem)) if is_database else _foreign(target)
 
 
 def _foreign(target: Path) -> OutputError:
     return OutputError(
         f"'{target}' exists and is not a result of this program: choose another file.",
-        path=str(target),
-    )
+        path=str(target), unusable=True,
+    )  # fmt: skip
 
 
-def _identity_in(connection: sqlite3.Connection) -> Mapping[str, Any] | None:
+def _unknown(target: Path, why: str) -> OutputError:
+    """Return the refusal of what may have been a result; it is never replaced."""
+    return OutputError(
+        f"'{target}' is damaged, or not a result of this program ({why}): choose another file, or "
+        "remove this one if nothing in it is needed.",
+        path=str(target), unusable=True,
+    )  # fmt: skip
+
+
+def _identity_in(connection: sqlite3.Connection, target: Path) -> Mapping[str, Any]:
+    """Return the fingerprint in a file that anybody may have made."""
     columns = [name for _, name, *_ in connection.execute(f"PRAGMA table_info({RUN_TABLE})")]
-    row = connection.execute(f"SELECT * FROM {RUN_TABLE}").fetchone()
+    if "identity" not in columns:
+        raise _unknown(target, f"the table {RUN_TABLE} has no 'identity'")
+    # As bytes: SQLite does not see to it that a text is one.
+    query = f"SELECT substr(CAST(identity AS BLOB), 1, ?) FROM {RUN_TABLE}"
+    row = connection.execute(query, (MAX_LINE + 1,)).fetchone()
     try:
-        identity = json.loads(dict(zip(columns, row or ()))["identity"])
-    except (KeyError, TypeError, ValueError):
-        return None
-    return identity if isinstance(identity, dict) else None
+        identity = parse_json((row[0] if row else None) or b"", MAX_LINE)
+    except ValueError as problem:
+        raise _unknown(target, f"what it says of its run cannot be read: {problem}") from problem
+    if not isinstance(identity, dict):
+        raise _unknown(target, "what it says of its run is something else")
+    return identity
 
 
 def _check_same_run(
@@ -164,28 +181,3 @@ def _check_same_run(
             path=str(target),
             changed=changed,
         )
-
-
-def _probe_writable(target: Path) -> None:
-    try:
-        with suppress(FileNotFoundError):
-            # Its own name is the longest that a run will need; os.path hides what is wrong with it.
-            os.stat(f"{target}-journal")
-        if os.path.exists(target):
-            with target.open("ab"):
-                pass
-        else:
-            # Never under the name itself: another run may be making the file at this moment.
-            with tempfile.TemporaryFile(dir=target.parent):
-                pass
-    except OSError as problem:
-        if problem.errno == errno.ENAMETOOLONG:
-            raise OutputError(
-                f"The name of the output, '{target.name[:40]}...', is too long: choose a shorter "
-                "one.",
-                path=str(target),
-            ) from problem
-        raise OutputError(
-            f"'{target}' cannot be written ({problem.strerror}): choose another folder or name.",
-            path=str(target),
-        ) from problem

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -126,6 +127,23 @@ def _read_index(path: Path) -> dict[str, str]:
             path=str(path.parent / missing[0]),
         )
     return {name: digests.get(name, "") for name in sorted(set(names))}
+
+
+def weights_state(folder: str | Path) -> str:
+    """Return what changes when a file of the weights is written again: names, sizes and times."""
+    try:
+        names = sorted(filter(is_weights_name, os.listdir(folder)))
+    except OSError:  # a folder whose files may be read, and not be listed
+        names = [WEIGHTS_FILE, INDEX_FILE]
+    return "\n".join(_state(Path(folder) / name) for name in names)
+
+
+def _state(path: Path) -> str:
+    try:
+        stat = path.stat()
+    except OSError:
+        return f"{path.name} is not there"  # who loads it says so
+    return f"{path.name} {stat.st_size} {stat.st_mtime_ns}"
 
 
 def _strings(payload: Any, path: Path, key: str) -> dict[str, str]:

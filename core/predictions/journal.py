@@ -13,7 +13,7 @@ from typing import Any
 
 from fudgeo import GeoPackage
 
-from ..contract.drive import check_still_there, explained
+from ..contract.drive import changed_by_others, check_still_there, explained
 from ..contract.errors import OutputError
 from ..contract.job import fingerprint_digest
 from ..contract.result import LAYER, OK, PARTIAL, RUN_TABLE, TileResult, result_bytes
@@ -80,7 +80,7 @@ class Journal:
     def state(self) -> JournalState:
         """Return what the file holds."""
         with explained(self.path):
-            return read_state(self._package.connection)
+            return read_state(self._package.connection, self.path)
 
     def append(self, rows: Sequence[TileResult]) -> None:
         """Commit rows in one transaction: all of them are on disk when this returns."""
@@ -143,15 +143,20 @@ def held_state(path: str, overwrite: bool) -> JournalState | None:
     with explained(target), closing(sqlite3.connect(target)) as connection:
         # A death before the first commit leaves a file without tables.
         is_begun = connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-        return read_state(connection) if is_begun else None
+        return read_state(connection, target) if is_begun else None
 
 
-def read_state(connection: sqlite3.Connection) -> JournalState:
-    """Return what a result file holds."""
+def read_state(connection: sqlite3.Connection, path: Path) -> JournalState:
+    """Return what a result file holds; OutputError where another program left no result of it."""
     run = connection.execute(f"SELECT state, device, precision FROM {RUN_TABLE}").fetchone()
+    texts = [PARTIAL, "", ""] if run is None else ["" if text is None else text for text in run]
     # What a user drew into the layer has no number.
-    query = f"SELECT tile_id, ifnull(status, 'skipped: unknown') FROM {LAYER} WHERE tile_id >= 0"
+    query = (
+        f"SELECT tile_id, ifnull(status, 'skipped: unknown') FROM {LAYER} WHERE {schema.IS_TILE}"
+    )
     rows = connection.execute(query).fetchall()
+    if not all(isinstance(text, str) for text in (*texts, *(status for _, status in rows))):
+        raise changed_by_others(path, "a text in it is something else")
     reasons: dict[str, int] = {}
     for _, status in rows:
         if status != OK:
@@ -161,7 +166,7 @@ def read_state(connection: sqlite3.Connection) -> JournalState:
         frozenset(tile_id for tile_id, _ in rows),
         len(rows) - sum(reasons.values()),
         reasons,
-        *(run or (PARTIAL, "", "")),
+        *texts,
     )
 
 

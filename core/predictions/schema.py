@@ -29,6 +29,9 @@ _CUSTOM_SRS = 100_000
 # A tile's row stands at its number: rows come back in the order of the grid, whatever the order
 # in which they were finished, and no tile can be there twice. From here on stand rows of others.
 _FIRST_FID, _OTHERS = 1, 1 << 40
+# A column of SQLite holds anything that another program writes into it.
+IS_TILE = f"(typeof(tile_id) = 'integer' AND tile_id BETWEEN 0 AND {_OTHERS})"
+_IN_PLACE = f"({IS_TILE} AND fid = tile_id + {_FIRST_FID})"
 # Older ones of GDAL make six, newer ones and fudgeo seven.
 _INDEX_TRIGGERS = 6
 _STYLES = """
@@ -151,20 +154,18 @@ def _fit_extent(package: GeoPackage) -> None:
 
 
 def _misplaced(connection: sqlite3.Connection) -> bool:
-    query = (
-        f"SELECT 1 FROM {LAYER} WHERE fid < {_OTHERS} AND fid IS NOT tile_id + {_FIRST_FID} LIMIT 1"
-    )
+    query = f"SELECT 1 FROM {LAYER} WHERE fid < {_OTHERS} AND NOT {_IN_PLACE} LIMIT 1"
     return connection.execute(query).fetchone() is not None
 
 
 def _put_in_place(connection: sqlite3.Connection) -> None:
     """Give each tile its row again; what a user drew, or copied, stands behind all tiles."""
     with connection:
-        wrong = f"fid < {_OTHERS} AND fid IS NOT tile_id + {_FIRST_FID}"
+        wrong = f"fid < {_OTHERS} AND NOT {_IN_PLACE}"
         connection.execute(f"UPDATE {LAYER} SET fid = fid + {_OTHERS} WHERE {wrong}")
         connection.execute(
             f"UPDATE OR IGNORE {LAYER} SET fid = tile_id + {_FIRST_FID} "
-            f"WHERE fid >= {_OTHERS} AND tile_id >= 0"
+            f"WHERE fid >= {_OTHERS} AND {IS_TILE}"
         )
 
 

@@ -16,13 +16,13 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from ..contract.errors import SourceError
-from ..contract.source_identity import SCENE_METADATA, without_credentials
+from ..contract.source_identity import without_credentials
+from ..contract.source_parts import RASTER_SUFFIXES, SCENE_METADATA
 from .archives import tar_names, tar_text, within, zip_names, zip_text
 from .special import is_special
 from .stopping import go_on
 from .xml_text import Element, root_of
 
-RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".vrt", ".nc")
 MAX_FILES = 2000
 _ARCHIVES = {".zip": "/vsizip/", ".tar": "/vsitar/", ".tgz": "/vsitar/", ".tar.gz": "/vsitar/"}
 # A drive letter is one letter, a GDAL driver or a URL scheme has more.

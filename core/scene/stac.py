@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from ..contract.channels import band_from_wavelength, s1_band_from_text, s2_band_from_text
-from ..contract.json_file import read_json_file
+from ..contract.stac_item import StacItem, find_item
 from .dates import iso_date
-from .files import content_state
 from .product import FIRST_OFFSET_BASELINE, Product, baseline_of
 
-_MAX_BYTES = 5_000_000
-_MAX_FILES = 20
 # Reflectance of one DN is 0.0001; a far smaller scale is damage. So is an integer beyond this.
 _LEAST_SCALE = 1e-9
 _MOST = 1e30
@@ -33,59 +28,19 @@ class StacAsset:
 
 def stac_asset(path: str) -> StacAsset | None:
     """Return what an item in the raster's folder says of the raster, None where none does."""
-    raster = Path(path)
-    if not raster.parent.is_dir():
-        return None
-    for file in _items(raster):
-        item = _read(file, content_state(str(file)))
-        for key, asset in _assets(item):
-            if raster.name in _file_names(str(asset.get("href", ""))):
-                return _described(item, key, asset, file.name)
-    return None
+    found = find_item(Path(path))
+    return None if found is None else _described(found)
 
 
-def _items(raster: Path) -> Iterator[Path]:
-    own = raster.with_suffix(".json")
-    if own.is_file():
-        yield own
-    others = sorted(file for file in raster.parent.glob("*.json") if file != own)
-    yield from others[:_MAX_FILES]
-
-
-@lru_cache(maxsize=2 * _MAX_FILES)
-def _read(file: Path, state: tuple[int, int]) -> Mapping[str, Any]:
-    """Asked for every raster of a folder, of each file in it."""
-    if state[0] > _MAX_BYTES:
-        return {}
-    try:
-        item = read_json_file(file, _MAX_BYTES)
-    except (OSError, ValueError):
-        return {}  # any JSON may lie there; only an item concerns us
-    is_item = isinstance(item, dict) and "stac_version" in item
-    return item if is_item else {}
-
-
-def _assets(item: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    assets = item.get("assets")
-    for key, asset in (assets if isinstance(assets, dict) else {}).items():
-        if isinstance(asset, dict):
-            yield str(key), asset
-
-
-def _file_names(href: str) -> tuple[str, str]:
-    """Return the last part of an address, as it stands and as the file may be called on disk."""
-    name = href.split("?")[0].replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
-    return name, unquote(name)
-
-
-def _described(item: Mapping[str, Any], key: str, asset: Mapping[str, Any], file: str) -> StacAsset:
+def _described(found: StacItem) -> StacAsset:
+    item, asset = found.content, found.asset
     names = dict(enumerate(map(_band_name, _bands(asset)), start=1))
     names = {number: name for number, name in names.items() if name}
     properties = item.get("properties")
     properties = properties if isinstance(properties, dict) else {}
     date = iso_date(str(properties.get("datetime") or properties.get("start_datetime") or ""))
-    product = Product(_level(item, properties), _offset(properties, asset), file, date)
-    return StacAsset(names or {1: key}, product)
+    product = Product(_level(item, properties), _offset(properties, asset), found.file.name, date)
+    return StacAsset(names or {1: found.key}, product)
 
 
 def _bands(asset: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -12,7 +12,7 @@ from qgis.PyQt.QtCore import QEvent
 from qgis.PyQt.QtGui import QHideEvent, QShowEvent
 from qgis.PyQt.QtWidgets import QPushButton
 
-from .. import settings
+from .. import journals, settings
 from ..about import LOG_TAG, display_name, icon, tr
 from ..core.contract.errors import (
     CancelledError,
@@ -143,8 +143,8 @@ class ClassifyDock(QgsDockWidget):
         if undecided is not None:
             self._tell_undecided(undecided)
             return
-        # Before anything is touched: a refused run leaves the project as it is.
-        check_output(job)
+        aside = journals.set_damaged_aside(job)
+        check_output(job)  # Before anything is touched: a refused run leaves all as it is.
         if not self._may_hold(Path(job.output)):
             return
         self._remember()
@@ -155,7 +155,7 @@ class ClassifyDock(QgsDockWidget):
         run.warning.connect(self.panel.warn)
         run.ended.connect(self._on_ended)
         self._bar.clear()
-        self.panel.start(tr("Starting the worker; the first time takes some seconds."))
+        self.panel.start(tr("Starting the worker; the first time takes some seconds."), aside)
         self._set_busy(True)
         run.start()
         # The same run again is to go on where it was stopped.

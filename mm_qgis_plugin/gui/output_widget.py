@@ -12,7 +12,7 @@ from .. import journals
 from ..about import tr
 from ..core.contract.errors import OutputError
 from ..core.contract.job import ClassifyJob
-from ..core.contract.target import SUFFIX
+from ..core.contract.target_place import SUFFIX
 
 _SEPARATORS = tuple(filter(None, ("/", os.sep, os.altsep)))
 # Formats that QGIS reads and does not write.

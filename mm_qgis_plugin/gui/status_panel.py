@@ -55,11 +55,11 @@ class StatusPanel(QWidget):
         for part in (self.bar, self.progress):
             part.setVisible(False)
 
-    def start(self, text: str) -> None:
+    def start(self, text: str, warning: str = "") -> None:
         """Show a fresh progress bar; its length is not known yet."""
         self.say(INFO, text)
-        self.warnings.setText("")
-        self.warning_row.setVisible(False)
+        self.warnings.setText(warning)
+        self.warning_row.setVisible(bool(warning))
         self.log.clear()
         self.log.setVisible(False)
         self.bar.setRange(0, 0)

@@ -13,6 +13,7 @@ from qgis.core import (
     QgsWkbTypes,
 )
 
+from .. import journals
 from ..about import tr
 from ..core.contract.errors import CancelledError, MultimodalError, OutputError
 from ..core.contract.job import ClassifyJob
@@ -27,7 +28,7 @@ from ..style import ResultStyler, apply_style, save_default_style
 from ..worker import session_worker
 from . import parameters as names
 from .base import SceneAlgorithm
-from .destination import Place, check_room_for, check_written, fill, sink_place
+from .destination import Place, check_room_for, check_spares, check_written, fill, sink_place
 from .reading import JobReader
 from .reporter import Reporter
 
@@ -39,6 +40,7 @@ class ClassifyAlgorithm(SceneAlgorithm):
         super().__init__()
         self._job: ClassifyJob | None = None
         self._spec: ModelSpec | None = None
+        self._aside = ""
 
     def createInstance(self) -> ClassifyAlgorithm:
         """Return a fresh algorithm: one for every run."""
@@ -76,6 +78,7 @@ class ClassifyAlgorithm(SceneAlgorithm):
         """Snapshot layers and area on the main thread."""
         self._job = reader.complete()
         self._spec = read_spec(self._job.model)
+        self._aside = journals.set_damaged_aside(self._job)
 
     def work(
         self, parameters: dict, context: QgsProcessingContext, feedback: QgsProcessingFeedback
@@ -109,6 +112,8 @@ class ClassifyAlgorithm(SceneAlgorithm):
     ) -> tuple[str, MultimodalError | None]:
         """Run the worker; returns how it ended, and what it failed of after tiles were finished."""
         place = sink_place(parameters.get(names.OUTPUT))
+        if self._aside:
+            feedback.pushWarning(self._aside)
         reporter = Reporter(feedback, lambda plan: self._check_room(plan, place))
         try:
             summary = session_worker().run(job, reporter.on_message, reporter.is_stopped)
@@ -150,7 +155,9 @@ class ClassifyAlgorithm(SceneAlgorithm):
     ) -> tuple[str, dict[str, int]]:
         assert self._spec is not None
         fields = qgis_fields(self._spec)
+        place = sink_place(parameters.get(names.OUTPUT))
         try:
+            check_spares(place, journal.path)
             sink, destination = self.parameterAsSink(
                 parameters, names.OUTPUT, context, fields, QgsWkbTypes.Type.Polygon, journal.crs
             )
@@ -158,7 +165,7 @@ class ClassifyAlgorithm(SceneAlgorithm):
                 raise OutputError(self.invalidSinkError(parameters, names.OUTPUT))
             written = fill(sink, journal.features(fields))
             del sink  # closes the file
-            check_written(sink_place(parameters.get(names.OUTPUT)), written)
+            check_written(place, written)
         except (QgsProcessingException, OutputError) as problem:
             raise OutputError(
                 tr(

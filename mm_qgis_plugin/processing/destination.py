@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
+import sys
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from osgeo import gdal
 from qgis.core import (
+    QgsDataSourceUri,
     QgsFeature,
     QgsFeatureSink,
     QgsProcessing,
@@ -24,23 +26,26 @@ from ..core.contract.errors import OutputError
 from ..core.contract.messages import Plan
 from ..core.contract.result import result_bytes
 
-_DATABASE = re.compile(r"ogr:dbname='(?P<path>[^']+)'(?:\s+table=\"(?P<table>[^\"]+)\")?.*", re.S)
+_DATABASE = "ogr:"
 _SEPARATORS = tuple(filter(None, ("/", os.sep, os.altsep)))
 # What QGIS adds to a name that has none, whatever format the user prefers.
 _ADDED_SUFFIX = ".gpkg"
 _SCRATCH = ("", QgsProcessing.TEMPORARY_OUTPUT, "memory:")
+# Systems on which two spellings of a letter may be one name, also before the file is there.
+_BLIND_TO_CASE = ("win32", "darwin")
 
 
 @dataclass(frozen=True)
 class Place:
-    """A file, or with ``table`` one table in it."""
+    """A file with all that is in it, or with ``table`` one table in it."""
 
     path: Path
     table: str = ""
 
     def overwrites(self, other: Place) -> bool:
         """Return whether writing here destroys what is there."""
-        return _same(self.path, other.path) and self.table in ("", other.table)
+        is_apart = self.table and other.table and self.table != other.table
+        return not is_apart and _same(self.path, other.path)
 
 
 def sink_place(value: Any) -> Place | None:
@@ -48,9 +53,9 @@ def sink_place(value: Any) -> Place | None:
     if isinstance(value, QgsProcessingOutputLayerDefinition):
         value = value.sink.staticValue()
     text = value if isinstance(value, str) else ""
-    database = _DATABASE.fullmatch(text)
-    if database:
-        return Place(Path(database["path"]), database["table"] or "")
+    if text.startswith(_DATABASE):
+        uri = QgsDataSourceUri(text[len(_DATABASE) :])
+        return Place(Path(uri.database() or text[len(_DATABASE) :]), uri.table())
     is_other = text in _SCRATCH or "://" in text
     if is_other or (":" in text and not os.path.splitdrive(text)[0]):
         return None
@@ -94,6 +99,15 @@ def check_room_for(place: Place, journal: Path, plan: Plan, classes: int) -> Non
         needed += result_bytes(plan.todo, classified * plan.todo // plan.tiles, classes)
     replaced = path.stat().st_size if not place.table and os.path.isfile(path) else 0
     check_room(path, max(needed - replaced, 0))
+
+
+def check_spares(place: Place | None, journal: Path) -> None:
+    """Raise an OutputError where opening a sink would empty the journal that is copied into it.
+
+    Asked when both are known, at the last moment: names may mean one file since.
+    """
+    if place is not None and place.overwrites(Place(journal)):
+        raise OutputError(tr("it is the journal itself, under another name"))
 
 
 def fill(sink: QgsFeatureSink, features: Iterable[QgsFeature]) -> int:
@@ -140,6 +154,10 @@ def _check_writable(path: Path) -> None:
         raise OutputError(
             tr("QGIS writes no '{}' files: choose .gpkg, .geojson or .shp.").format(path.suffix)
         )
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise OutputError(  # Who opens a pipe hears from nobody, for ever.
+            tr("The output '{}' is a pipe or a device: choose another name.").format(path)
+        )
     # Unlike Path.is_dir no error for a name that cannot be.
     if not os.path.isdir(path.parent) or not os.access(path.parent, os.W_OK):
         raise OutputError(
@@ -151,8 +169,26 @@ def _check_writable(path: Path) -> None:
 
 
 def _same(path: Path, other: Path) -> bool:
+    """Return whether two names mean one file, whether it is there already or not."""
     try:
-        return os.path.samefile(path, other)
+        if os.path.samefile(path, other):
+            return True
     except (OSError, ValueError):
         # GDAL names hold the path of the file: GPKG:/a/b.gpkg:table, /vsizip//a/b.zip/c.tif
-        return str(path.absolute()) in str(other)
+        if str(path.absolute()) in str(other) or _real(path) in str(other):
+            return True
+    return _as_one(_real(path)) == _as_one(_real(other))
+
+
+def _real(path: Path) -> str:
+    """Return where a file is or would be: without links, and without ``..``."""
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError):  # a name that cannot be
+        return str(path.absolute())
+
+
+def _as_one(path: str) -> str:
+    if sys.platform not in _BLIND_TO_CASE:
+        return path
+    return unicodedata.normalize("NFC", os.path.normcase(path)).casefold()

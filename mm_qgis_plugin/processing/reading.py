@@ -10,6 +10,7 @@ from pathlib import Path
 
 from qgis.core import (
     QgsCoordinateReferenceSystem,
+    QgsDataProvider,
     QgsFeatureRequest,
     QgsProcessingAlgorithm,
     QgsProcessingContext,
@@ -17,6 +18,7 @@ from qgis.core import (
     QgsProperty,
     QgsProviderRegistry,
     QgsRectangle,
+    QgsVectorLayer,
 )
 
 from .. import journals
@@ -236,7 +238,15 @@ class JobReader:
             layer = self._algorithm.parameterAsVectorLayer(self._values, names.AOI, self._context)
             if layer is not None and layer.providerType() == "ogr":
                 parts = QgsProviderRegistry.instance().decodeUri("ogr", layer.source())
-                yield Place(Path(parts.get("path") or ""), parts.get("layerName") or "")
+                table = parts.get("layerName") or _first_table(layer)
+                yield Place(Path(parts.get("path") or ""), table)
+
+
+def _first_table(layer: QgsVectorLayer) -> str:
+    """Return the table that is read where none is named."""
+    for description in layer.dataProvider().subLayers():
+        return description.split(QgsDataProvider.sublayerSeparator())[1]
+    return ""
 
 
 def _is_valid(name: str, value: object) -> bool:

@@ -33,7 +33,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "  =cmd|' /C calc'!A0"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "=1+1", "+1", "-1", "@SUM(A1)", "  =cmd|' /C calc'!A0",
+        "\N{FULLWIDTH EQUALS SIGN}1+1", "\N{FULLWIDTH PLUS SIGN}1",
+        "\N{FULLWIDTH HYPHEN-MINUS}1", "\N{FULLWIDTH COMMERCIAL AT}SUM(A1)",
+    ],
+)  # fmt: skip
 def test_a_class_name_is_no_formula_of_a_spreadsheet(name: str) -> None:
     with pytest.raises(SpecError, match="begins like a formula"):
         default_spec(["Water", name])

@@ -31,6 +31,23 @@ SAS = "?sv=2022-11-02&st=2024&se=2025&sr=b&sp=r&sig=AbC%2Fsecret%3D"
         "using bearer secret.secret.secret",
         "HF_TOKEN=secret",
         "hf_secretSECRETsecret123",
+        "Ocp-Apim-Subscription-Key: secret123",
+        "?subscription-key=secret123",
+        "{'x-api-key': 'secret123'}",
+        "x-api-key: secret123",
+        "signed by AKIAIOSFODNN7SECRET",
+        "ASIASECRETSECRETSECR",
+        "cloned with ghp_SECRETabcdefghijklmnop",
+        "github_pat_11SECRET0abcdefgh_ijklmnop",
+        "eyJhbGciOiJIUzI1NiJ9.SECRETabc.SECRET-_",
+        'Cookie: session=secret; other="secret"',
+        "{'Set-Cookie': 'id=secret; Path=/', 'x': 1}",
+        "GDAL_HTTP_COOKIE=id=secret",
+        "https://example.org/a.tif;jsessionid=secret",
+        "PASSWORD : secret",
+        "password: 'secret'",
+        "pwd=secret",
+        "AccountName=x;AccountKey=secret==;Endpoint=y",
     ],
 )
 def test_no_credentials(text: str) -> None:
@@ -47,6 +64,17 @@ def test_no_credentials(text: str) -> None:
         ("'c:\\\\users\\\\anna\\\\a'", "'~\\\\a'"),
         ("C:/Users/anna/a", "~/a"),
         ("file:///home/anna/a", "file://~/a"),
+        ("/var/home/anna/a", "~/a"),
+        ("/export/home/anna/a", "~/a"),
+        ("/mnt/c/Users/anna/a", "~/a"),
+        ("/cygdrive/c/Users/anna/a", "~/a"),
+        ("\\\\srv\\Users\\anna\\a", "~\\a"),
+        ("\\\\\\\\srv\\\\Users\\\\anna\\\\a", "~\\\\a"),
+        ("C:\\Users\\Anna Maria\\a", "~\\a"),
+        ("cannot open /home/Anna Maria/a b.tif", "cannot open ~/a b.tif"),
+        ("/Users/anna%20maria/a", "~/a"),
+        ("/home/anna and more", "~ and more"),
+        ("from /home/anna to /data/a", "from ~ to /data/a"),
     ],
 )
 def test_no_home_of_anybody(text: str, expected: str) -> None:
@@ -64,7 +92,10 @@ def test_no_home_of_this_user_wherever_it_is(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_helps_is_kept() -> None:
-    text = "8 of 8 tiles to do, cuda:0 (NVIDIA H100), 4 tokens, /mnt/data/s2.tif, a@b.c 10:30"
+    text = (
+        "8 of 8 tiles to do, cuda:0 (NVIDIA H100), 4 tokens, /mnt/data/s2.tif, a@b.c 10:30, "
+        "/data/var/home.tif, https://example.org/users/x, KeyError: 'B02', key: B03, AKIA, ghp_"
+    )
     assert redacted(text) == text
 
 

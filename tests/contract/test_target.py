@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -90,6 +94,145 @@ def test_names_that_cannot_be(tmp_path: Path, name: str, said: str) -> None:
     (tmp_path / "d.gpkg").mkdir()
     with pytest.raises(OutputError, match=said):
         check_target(str(tmp_path / name), IDENTITY, False)
+
+
+needs_fifo = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+
+
+@needs_fifo
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("end", ["", "-journal", "-wal"])
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_pipe_is_refused_at_once(result: Path, tmp_path: Path, end: str, is_there: bool) -> None:
+    path = result if is_there and end else tmp_path / "pipe.gpkg"
+    os.mkfifo(f"{path}{end}")
+    link = tmp_path / "link.gpkg"
+    link.symlink_to(path)
+    for name in (path, link):
+        with pytest.raises(OutputError, match=r"is a pipe, a device or a folder.*choose another"):
+            check_target(str(name), IDENTITY, True)
+
+
+def test_a_link_that_leads_to_itself(tmp_path: Path) -> None:
+    (tmp_path / "one.gpkg").symlink_to("two.gpkg")
+    (tmp_path / "two.gpkg").symlink_to("one.gpkg")
+    with pytest.raises(OutputError, match=r"leads back to itself: choose another name"):
+        check_target(str(tmp_path / "one.gpkg"), IDENTITY, False)
+
+
+def test_a_folder_in_the_place_of_a_journal(result: Path) -> None:
+    result.with_name("tiles.gpkg-journal").mkdir()
+    with pytest.raises(OutputError, match="-journal' is a pipe, a device or a folder"):
+        check_target(str(result), IDENTITY, False)
+
+
+def said_as_nobody(work: Callable[[], object]) -> str:
+    """Return the error of work in a process to which something is forbidden: nothing is to root."""
+    seen, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.getuid() == 0:
+                os.setuid(65534)
+            work()
+        except OutputError as problem:
+            os.write(told, problem.message.encode())
+        finally:
+            os._exit(0)
+    os.close(told)
+    os.waitpid(child, 0)
+    with os.fdopen(seen) as pipe:
+        return pipe.read()
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder that other users reach; those of pytest are closed to them."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    folder.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="rights of POSIX")
+def test_a_file_in_a_folder_where_nothing_may_be_made(result: Path, shared: Path) -> None:
+    """SQLite keeps its journal beside a file, which may be one that can be written."""
+    path = Path(shutil.copy(result, shared))
+    path.chmod(0o666)
+    shared.chmod(0o555)
+    said = said_as_nobody(lambda: check_target(str(path), IDENTITY, True))
+    assert said.startswith(f"The folder '{shared.resolve()}' cannot be written (Permission denied)")
+    assert "'tiles.gpkg'" in said
+    path.chmod(0o444)
+    shared.chmod(0o777)
+    said = said_as_nobody(lambda: check_target(str(path), IDENTITY, True))
+    assert said.startswith(f"'{path.resolve()}' cannot be written (Permission denied)")
+
+
+HOSTILE = {
+    "deep": "'" + "[" * 200_000 + "'",
+    "deep objects": "'" + '{"a":' * 200_000 + "'",
+    "long": "'\"' || hex(zeroblob(9000000)) || '\"'",
+    "no text": "CAST(x'ff7b' AS TEXT)",
+    "bytes": "x'ff7b'",
+    "nothing": "NULL",
+    "a number": "5",
+    "a list": "'[1]'",
+    "no JSON": "'{'",
+}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
+def test_a_fingerprint_that_anybody_may_have_written(
+    result: Path, value: str, overwrite: bool
+) -> None:
+    with closing(sqlite3.connect(result)) as connection, connection:
+        connection.execute(f"UPDATE mm_run SET identity = {value}")
+    before = result.read_bytes()
+    with pytest.raises(OutputError, match=r"is damaged, or not a result .* choose another"):
+        check_target(str(result), IDENTITY, overwrite)
+    assert result.read_bytes() == before
+
+
+def test_a_fingerprint_of_many_long_names_is_told_in_short(result: Path) -> None:
+    many = {f"{number}{'n' * 1000}": number for number in range(1000)}
+    with closing(sqlite3.connect(result)) as connection, connection:
+        connection.execute("UPDATE mm_run SET identity = ?", (json.dumps(many),))
+    with pytest.raises(OutputError, match=r"holds another run .*, and more") as caught:
+        check_target(str(result), IDENTITY, False)
+    assert len(caught.value.message) < 2000
+
+
+@pytest.mark.parametrize("table", ["mm_run (fid, name)", "mm_run (identity)"])
+def test_a_run_table_without_a_run(tmp_path: Path, table: str) -> None:
+    path = tmp_path / "tiles.gpkg"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"CREATE TABLE {table}")
+    with pytest.raises(OutputError, match="is damaged, or not a result of this program"):
+        check_target(str(path), IDENTITY, False)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("kept", [0.9, 0.5, 0.1, 0.01])
+def test_a_file_that_lost_its_end_is_told_as_damaged(
+    result: Path, kept: float, overwrite: bool
+) -> None:
+    with result.open("r+b") as stream:
+        stream.truncate(int(result.stat().st_size * kept))
+    before = result.read_bytes()
+    with pytest.raises(OutputError, match="is damaged, or not a result of this program"):
+        check_target(str(result), IDENTITY, overwrite)
+    assert result.read_bytes() == before
+
+
+def test_a_head_that_was_overwritten_is_told_as_damaged(result: Path) -> None:
+    with result.open("r+b") as stream:
+        stream.seek(100)
+        stream.write(b"\xff" * 3900)
+    with pytest.raises(OutputError, match="is damaged, or not a result of this program"):
+        check_target(str(result), IDENTITY, False)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -261,6 +262,69 @@ def test_an_input_is_not_overwritten_by_a_name_without_a_suffix(
     assert area_file.read_bytes() == before
 
 
+@pytest.mark.parametrize("spelling", ["sub/../kept.gpkg", "folder/kept.gpkg", "link.gpkg", "table"])
+def test_a_journal_is_not_emptied_by_the_output_under_another_name(
+    parameters: dict, tmp_path: Path, spelling: str
+) -> None:
+    """While neither is there, and no system can tell whether they are one file."""
+    journal = tmp_path / "kept.gpkg"
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "folder").symlink_to(tmp_path)
+    (tmp_path / "link.gpkg").symlink_to(journal)
+    output = str(tmp_path / spelling)
+    if spelling == "table":
+        output = f"ogr:dbname='{journal}' table=\"tiles\" (geom)"
+    with pytest.raises(QgsProcessingException, match="is an input of this run"):
+        run(parameters, JOURNAL=str(journal), OUTPUT=output)
+    assert not journal.exists()
+    # The other way round, too.
+    if spelling != "table":
+        with pytest.raises(QgsProcessingException, match="is an input of this run"):
+            run(parameters, JOURNAL=output, OUTPUT=str(journal))
+
+
+def test_a_sink_that_became_the_journal_meanwhile_is_not_opened(
+    parameters: dict, tmp_path: Path
+) -> None:
+    """The names meant two files when they were looked at."""
+    journal, output = tmp_path / "kept.gpkg", tmp_path / "tiles.gpkg"
+
+    class Links(Said):
+        def _say(self, text: str) -> None:
+            super()._say(text)
+            if not output.is_symlink():
+                output.symlink_to(journal)
+
+    with pytest.raises(QgsProcessingException, match="the journal itself, under another name"):
+        run(parameters, Links(), JOURNAL=str(journal), OUTPUT=str(output))
+    with closing(sqlite3.connect(journal)) as connection:
+        assert connection.execute("SELECT count(*) FROM tiles").fetchone() == (TILES,)
+
+
+def test_the_table_of_an_input_that_names_none_is_not_overwritten(
+    parameters: dict, area_file: Path
+) -> None:
+    before = area_file.read_bytes()
+    output = f"ogr:dbname='{area_file}' table=\"areas\" (geom)"
+    with pytest.raises(QgsProcessingException, match="is an input of this run"):
+        run(parameters, AOI=str(area_file), OUTPUT=output)
+    assert area_file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("ogr:dbname='/a/b.gpkg' table=\"t\" (geom)", Place(Path("/a/b.gpkg"), "t")),
+        ("ogr:dbname=/a/b.gpkg table=t (geom)", Place(Path("/a/b.gpkg"), "t")),
+        ("ogr:/a/b.gpkg", Place(Path("/a/b.gpkg"))),
+        ("postgres://dbname=x table=t", None),
+        ("memory:", None),
+    ],
+)
+def test_where_a_sink_is(text: str, place: Place | None) -> None:
+    assert sink_place(text) == place
+
+
 def test_a_name_without_a_suffix_is_a_styled_geopackage(parameters: dict, tmp_path: Path) -> None:
     """QGIS adds the suffix, whatever format the user prefers."""
     QgsSettings().setValue("Processing/DefaultOutputVectorLayerExt", 0)
@@ -331,6 +395,28 @@ def test_the_same_run_again_goes_on_with_its_journal(parameters: dict, tmp_path:
     result = run(parameters, feedback, JOURNAL=journal)
     assert result["CLASSIFIED"] + result["SKIPPED"] == TILES
     assert any("4 of them done before" in line for line in feedback.lines)
+
+
+def test_a_damaged_journal_of_ours_does_not_block_its_run(parameters: dict, data_dir: Path) -> None:
+    run(parameters)
+    (journal,) = (data_dir / "journals").glob("*.gpkg")
+    os.truncate(journal, 50_000)
+    feedback = Said()
+    result = run(parameters, feedback)
+    assert result["CLASSIFIED"] + result["SKIPPED"] == TILES
+    (line,) = [line for line in feedback.lines if "was put aside" in line]
+    assert line.startswith("WARNING ")
+    assert journal.with_name(f"{journal.name}.damaged").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["OUTPUT", "JOURNAL"])
+def test_a_pipe_is_no_output(parameters: dict, tmp_path: Path, name: str) -> None:
+    pipe = tmp_path / "pipe.gpkg"
+    os.mkfifo(pipe)
+    with pytest.raises(QgsProcessingException, match="is a pipe"):
+        run(parameters, **{name: str(pipe)})
 
 
 def test_a_complete_run_again_computes_nothing_and_says_so(parameters: dict) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -132,6 +133,30 @@ def test_temporary_layer_and_the_preview_on_the_way(
     (layer,) = layers_named("Classified optical")
     assert layer.providerType() == "memory"
     assert_same_tiles(layer)
+
+
+def test_a_damaged_journal_of_ours_is_put_aside_with_a_word(
+    dock: ClassifyDock, finish, data_dir: Path
+) -> None:
+    dock.run_button.click()
+    finish(dock)
+    (journal,) = (data_dir / "journals").glob("*.gpkg")
+    journal.write_text("something else")
+    dock.run_button.click()
+    assert dock.active_run is not None, dock.panel.message.text()
+    finish(dock)
+    assert "was put aside" in dock.panel.warnings.text()
+    assert journal.with_name(f"{journal.name}.damaged").read_text() == "something else"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.timeout(60)
+def test_a_pipe_as_output_is_refused_at_once(dock: ClassifyDock, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.gpkg")
+    dock.output.setFilePath(str(tmp_path / "pipe.gpkg"))
+    dock.run_button.click()
+    assert dock.active_run is None
+    assert "is a pipe" in dock.panel.message.text()
 
 
 def test_preview_fills_while_it_runs_and_cannot_be_edited(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +24,7 @@ from qgis.core import (
 )
 
 from mm_qgis_plugin import journals, settings
-from mm_qgis_plugin.core.contract.job import ClassifyJob, RasterSource
+from mm_qgis_plugin.core.contract.job import ClassifyJob, RasterSource, fingerprint
 from mm_qgis_plugin.results import open_journal
 
 pytestmark = pytest.mark.usefixtures("qgis_app")
@@ -71,6 +73,61 @@ def test_clear_and_size(data_dir: Path) -> None:
     assert journals.total_bytes() == 12
     assert journals.clear() == 2
     assert journals.total_bytes() == 0
+
+
+def finished(job: ClassifyJob) -> Path:
+    """Leave a journal of the job as far as the plugin looks at it."""
+    path = journals.journal_path(job)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE mm_run (identity)")
+        connection.execute("INSERT INTO mm_run VALUES (?)", (json.dumps(fingerprint(job)),))
+    return path
+
+
+def cut_off(path: Path) -> None:
+    os.truncate(path, 5000)
+
+
+def overwritten(path: Path) -> None:
+    path.write_text("something else")
+
+
+def of_another_run(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE mm_run SET identity = '{}'")
+
+
+@pytest.mark.parametrize("spoil", [cut_off, overwritten, of_another_run])
+def test_a_damaged_journal_of_ours_is_put_aside(job: ClassifyJob, spoil: Callable) -> None:
+    path = finished(job)
+    job = replace(job, output=str(path))
+    assert journals.set_damaged_aside(job) == ""
+    assert path.exists()
+    spoil(path)
+    path.with_name(f"{path.name}-journal").write_bytes(b"")
+    left = path.read_bytes()
+    said = journals.set_damaged_aside(job)
+    aside = path.with_name(f"{path.name}.damaged")
+    assert f"'{aside}', and the run starts anew" in said
+    assert aside.read_bytes() == left
+    assert not list(path.parent.glob("*.gpkg")) + list(path.parent.glob("*.gpkg-journal"))
+    assert journals.clear() == 2
+    assert not list(path.parent.iterdir())
+
+
+def test_a_journal_that_a_run_holds_stays(job: ClassifyJob) -> None:
+    path = finished(job)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        assert journals.set_damaged_aside(replace(job, output=str(path))) == ""
+    assert path.exists()
+
+
+def test_a_damaged_file_of_the_user_stays(job: ClassifyJob, tmp_path: Path) -> None:
+    path = tmp_path / "mine.gpkg"
+    overwritten(path)
+    assert journals.set_damaged_aside(replace(job, output=str(path))) == ""
+    assert path.read_text() == "something else"
 
 
 def kill_a_writer(path: Path, inside: bool) -> Path:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -308,6 +309,17 @@ def test_a_full_disk_is_told_in_words(job: ClassifyJob, flags: list[str]) -> Non
         assert done.stderr.startswith("Error: ")
         assert len(done.stderr.splitlines()) == 1
         assert words in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell of POSIX closes it")
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_an_answer_that_nobody_can_get_is_no_success(job: ClassifyJob, flags: list[str]) -> None:
+    arguments = shlex.join(command("inspect", "model", job.model, *flags))
+    done = subprocess.run(
+        ["sh", "-c", f"{arguments} >&-"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == "Error: The answer cannot be written: standard output is closed.\n"
 
 
 def test_numbers_that_are_none_are_null_in_json() -> None:

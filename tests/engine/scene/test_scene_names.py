@@ -19,12 +19,13 @@ from rasterio.crs import CRS
 from rasterio.shutil import copy as copy_raster
 from scipy.io import netcdf_file
 
+from multimodal.contract import stac_item
 from multimodal.contract.channels import CENTRAL_WAVELENGTHS, S2_BANDS, s2_band_from_text
 from multimodal.contract.errors import DecisionError, JobError, SourceError
 from multimodal.contract.job import RasterSource
 from multimodal.contract.json_file import read_json_file
 from multimodal.contract.spec import ModelSpec
-from multimodal.scene import open_scene, stac
+from multimodal.scene import open_scene
 from multimodal.scene.sources import find_bands
 from multimodal.scene.stac import stac_asset
 
@@ -159,7 +160,7 @@ def test_an_item_is_read_once_for_all_rasters_of_a_folder(
     (tmp_path / "a.json").write_text("{")
     read: list[str] = []
     monkeypatch.setattr(
-        stac, "read_json_file",
+        stac_item, "read_json_file",
         lambda path, limit: read.append(path.name) or read_json_file(path, limit),
     )  # fmt: skip
     for _ in range(2):
