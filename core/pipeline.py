@@ -23,7 +23,7 @@ from .contract.result import COMPLETE, OK, PARTIAL, RunSummary, TileResult, resu
 from .contract.spec import ModelSpec
 from .contract.target import check_output, real_path
 from .contract.version import version
-from .devices import CPU, Device, choose_device, choose_precision, gpu_errors_told
+from .devices import CPU, Device, choose_device, gpu_errors_told
 from .estimate import with_seconds
 from .inference import BatchStopped, FloatArray, Predictor
 from .model_cache import ModelCache
@@ -33,6 +33,7 @@ from .remembered import remember_batch, remember_speed, remembered_batch
 from .room import out_of_memory, tight_memory
 from .scene import Batch, Scene, Tile, open_scene
 from .watching import SourceWatch
+from .way_choice import on_fastest_way, planned_precision
 
 # A line of the protocol has 16 MiB at most, and a model may have 1900 classes.
 _ROWS_A_LINE = 256
@@ -102,7 +103,7 @@ class _Run:
         check_output(self.job)
         with gpu_errors_told():
             device = choose_device(self.job.device)
-            self.precision = choose_precision(self.job.precision, device)
+            self.precision = planned_precision(device, str(identity["model"]), self.job.precision)
         self.device = device.name
         with _open(self.job, spec) as scene:
             self.watch.narrow(scene.files)
@@ -121,6 +122,10 @@ class _Run:
             self.report = scene.describe(self.job.extent_wkt, self.job.aoi_wkt, self.job.min_valid)
             self._check_room(len(todo), len(spec.classes))
             predictor = self._predictor(device, size, spec) if todo else None
+            if predictor is not None:
+                predictor = self._on_fastest_way(
+                    predictor, scene, todo, held, str(identity["model"])
+                )
             return self._write(scene, tiles, todo, predictor, spec, identity)
 
     def _go_on_from(self, held: JournalState) -> None:
@@ -164,6 +169,29 @@ class _Run:
         if found != device:
             self.device, size = f"{self.device}, then {found.name}", BatchSize.on_trial(CPU, most)
         return Predictor(model, found, size, self._warn, self.precision, self.is_cancelled, most)
+
+    def _on_fastest_way(
+        self, predictor: Predictor, scene: Scene, todo: Sequence[Tile],
+        held: JournalState | None, model: str,
+    ) -> Predictor:  # fmt: skip
+        """Compute as earlier tiles of the result were, else as is fastest here."""
+
+        def read(count: int) -> tuple[FloatArray, FloatArray]:
+            # From the middle: a scene often begins with nodata.
+            some = scene.batches(todo[len(todo) // 2 :], count, self.job.min_valid)
+            with closing(some):  # type: ignore[type-var]  # a generator
+                batch = next(some)
+            return batch.s2, batch.s1
+
+        only = held.precision.rpartition(", then ")[2] if held and held.finished else None
+        found = on_fastest_way(
+            predictor, self.models, model, self.job.precision, only, read, len(todo),
+            lambda text: self.emit(Log("info", text)),
+        )  # fmt: skip
+        self.precision = found.precision
+        if held is not None and only not in (None, self.precision):
+            self.precision = f"{held.precision}, then {self.precision}"
+        return found
 
     def _write(
         self, scene: Scene, tiles: Sequence[Tile], todo: Sequence[Tile],
