@@ -107,23 +107,24 @@ def test_the_ways_of_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class _Slow:
-    """Computes as a network does, and takes so many seconds more by its kind."""
+    """Answers what is known of each kind of network, after so many seconds."""
 
-    def __init__(self, tiles, seconds: dict[type, float]) -> None:
-        self.tiles, self.seconds, self.calls = tiles, seconds, []
+    def __init__(self, model, tiles, seconds: dict[type, float]) -> None:
+        self.answer = probabilities(model, tiles)
+        self.seconds, self.calls = seconds, []
 
     def __call__(self, network: nn.Module) -> Tensor:
         self.calls.append(type(network))
         time.sleep(self.seconds[type(network)])
-        return probabilities(network, self.tiles)
+        return self.answer
 
 
 def test_the_fastest_way_is_chosen(model, tiles) -> None:
-    slow = _Slow(tiles, {MultiModalModel: 0.4, FastForward: 0.0})
+    slow = _Slow(model, tiles, {MultiModalModel: 0.4, FastForward: 0.0})
     chosen = choose_way(model, (PLAIN, FUSED), slow)
     assert (chosen.way, type(chosen.network)) == (FUSED, FastForward)
     assert chosen.gain > 1.03
-    slow = _Slow(tiles, {MultiModalModel: 0.0, FastForward: 0.4})
+    slow = _Slow(model, tiles, {MultiModalModel: 0.0, FastForward: 0.4})
     chosen = choose_way(model, (PLAIN, FUSED), slow)
     assert (chosen.way, chosen.network, chosen.gain) == (PLAIN, model, 1.0)
 
@@ -134,12 +135,11 @@ def test_a_way_with_other_numbers_is_not_taken(model, tiles) -> None:
         return found + 2 * MOST_APART if isinstance(network, FastForward) else found
 
     assert choose_way(model, (PLAIN, FUSED), answers).way == PLAIN
-    nothing = lambda network: (
-        probabilities(network, tiles)
-        * (  # noqa: E731
-            torch.nan if isinstance(network, FastForward) else 1.0
-        )
-    )
+
+    def nothing(network: nn.Module) -> Tensor:
+        spoilt = torch.nan if isinstance(network, FastForward) else 1.0
+        return probabilities(network, tiles) * spoilt
+
     assert choose_way(model, (PLAIN, FUSED), nothing).way == PLAIN
 
 
@@ -153,6 +153,6 @@ def test_a_way_without_room_is_not_taken(model, tiles) -> None:
 
 
 def test_a_cancel_ends_a_trial(model, tiles) -> None:
-    slow = _Slow(tiles, {MultiModalModel: 0.0, FastForward: 0.0})
+    slow = _Slow(model, tiles, {MultiModalModel: 0.0, FastForward: 0.0})
     assert choose_way(model, (PLAIN, FUSED), slow, lambda: True).way == PLAIN
     assert slow.calls == [MultiModalModel]
