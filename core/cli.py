@@ -1,4 +1,4 @@
-"""The door for the shell: ``multimodal classify``, ``inspect`` and ``import-checkpoint``."""
+"""The door for the shell: ``multimodal classify``, ``inspect``, ``benchmark`` and others."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from .cli_arguments import job, plain_numbers, sources
+from .cli_benchmark import add_benchmark_arguments, benchmark_lines, measure
 from .cli_import import add_import_arguments, import_lines, run_import
 from .cli_output import allow_any_character, as_json, explain, write_out
 from .cli_scene import add_scene_arguments, mask_source, scene_options
@@ -130,6 +131,13 @@ def _import(options: argparse.Namespace) -> Answer:
     return EXIT_OK, imported, import_lines(imported)
 
 
+def _benchmark(options: argparse.Namespace) -> Answer:
+    stop = threading.Event()
+    with _interrupted_by(lambda number: _interrupt(stop, number)):
+        result = measure(options, stop)
+    return EXIT_OK, result, benchmark_lines(result)
+
+
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong with the arguments as every other error is said."""
 
@@ -153,6 +161,8 @@ def _parser() -> argparse.ArgumentParser:
     model.add_argument("folder", metavar="DIR")
     text = "turn a training checkpoint into a model folder"
     add_import_arguments(_add(commands, "import-checkpoint", text, _import))
+    text = "measure how fast this machine classifies, and where the time goes"
+    add_benchmark_arguments(_add(commands, "benchmark", text, _benchmark))
     return parser
 
 

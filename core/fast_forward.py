@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from .devices import BF16, FP16, FP32, TF32
 from .model import MultiModalModel
+from .torchvision_guard import BasicBlock, Bottleneck
 
 _DTYPES = {FP32: torch.float32, TF32: torch.float32, BF16: torch.bfloat16, FP16: torch.float16}
 _RGB = 3

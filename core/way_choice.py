@@ -68,8 +68,13 @@ def on_fastest_way(
 
 def planned_precision(device: Device, model: str, wanted: str) -> str:
     """Return the numbers that a run will be computed with, by what is known before it starts."""
+    return way_of(device, model, wanted).precision
+
+
+def way_of(device: Device, model: str, wanted: str) -> Way:
+    """Return the way that a run goes by what is known: found before, else the plain one."""
     ways = ways_on(device, wanted)
-    return (_known(ways, device, model) or ways[0]).precision
+    return _known(ways, device, model) or ways[0]
 
 
 def _known(ways: Sequence[Way], device: Device, model: str) -> Way | None:
