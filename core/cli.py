@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from .cli_arguments import job, plain_numbers, sources
-from .cli_benchmark import add_benchmark_arguments, benchmark_lines, measure
+from .cli_benchmark import add_benchmark_arguments, measure
 from .cli_import import add_import_arguments, import_lines, run_import
 from .cli_output import allow_any_character, as_json, explain, write_out
 from .cli_scene import add_scene_arguments, mask_source, scene_options
 from .cli_text import model_lines, scene_lines, summary_lines
+from .contract.benchmark import benchmark_lines
 from .contract.channels import S1_BANDS, S2_BANDS
 from .contract.errors import CancelledError, InternalError, JobError, MultimodalError
 from .contract.job import PRECISIONS, check_sensors

@@ -18,6 +18,7 @@ from .contract.job import for_record
 from .contract.lines import MAX_LINE, lines_of
 from .contract.messages import (
     PROTOCOL_VERSION,
+    Benchmark,
     Cancel,
     Classify,
     Failed,
@@ -26,6 +27,7 @@ from .contract.messages import (
     Inspect,
     Inspected,
     Log,
+    Measured,
     Message,
     Phase,
     Plan,
@@ -37,6 +39,8 @@ from .contract.version import version
 from .orphan_guard import GRACE_SECONDS, end_after, guard
 from .worker_log import LOGGER, log_versions, start_log
 from .worker_pulse import Pulse
+
+Order = Classify | Inspect | Benchmark
 
 
 def main() -> NoReturn:
@@ -81,7 +85,7 @@ class _Server:
         self._models = models
         self._log = log
         self._lock = threading.Lock()
-        self._jobs: queue.Queue[tuple[str, Classify | Inspect] | None] = queue.Queue()
+        self._jobs: queue.Queue[tuple[str, Order] | None] = queue.Queue()
         self._cancelled: set[str] = set()
         self._closing = threading.Event()
         self._ended = threading.Event()
@@ -126,7 +130,7 @@ class _Server:
                 LOGGER.warning("a message is refused: %s", problem.message)
                 self.send(Failed(ProtocolError(problem.message)))
                 continue
-            if isinstance(message, (Classify, Inspect)):
+            if isinstance(message, (Classify, Inspect, Benchmark)):
                 self._jobs.put((job, message))
             elif isinstance(message, Cancel):
                 LOGGER.info("cancel of %s", job)
@@ -134,24 +138,46 @@ class _Server:
             elif isinstance(message, Shutdown):
                 return
 
-    def _run(self, job: str, order: Classify | Inspect) -> Message:
+    def _run(self, job: str, order: Order) -> Message:
+        try:
+            return self._done(job, order)
+        except Exception as problem:  # noqa: BLE001  # told to the client as a coded error
+            return Failed(self._as_error(problem))
+
+    def _done(self, job: str, order: Order) -> Message:
         from .pipeline import ModelCache, classify, inspect
 
         assert isinstance(self._models, ModelCache)
-        try:
-            LOGGER.info("%s %s: %s", type(order).__name__, job, _short(for_record(order.job)))
-            if isinstance(order, Inspect):
-                return Inspected(inspect(order.job))
-            summary = classify(
-                order.job,
-                lambda message: self._tell(message, job),
-                lambda: self._closing.is_set() or job in self._cancelled,
-                self._models,
-            )
-        except Exception as problem:  # noqa: BLE001  # told to the client as a coded error
-            return Failed(self._as_error(problem))
+        what = order.order.to_dict() if isinstance(order, Benchmark) else for_record(order.job)
+        LOGGER.info("%s %s: %s", type(order).__name__, job, _short(what))
+        if isinstance(order, Inspect):
+            return Inspected(inspect(order.job))
+        if isinstance(order, Benchmark):
+            return self._measured(job, order)
+        summary = classify(
+            order.job,
+            lambda message: self._tell(message, job),
+            lambda: self._is_stopped(job),
+            self._models,
+        )
         LOGGER.info("%s: %s of %s tiles", summary.state, summary.classified, summary.tiles)
         return Finished(summary)
+
+    def _measured(self, job: str, order: Benchmark) -> Message:
+        from .benchmark import run_benchmark
+
+        # Room for a model of its own, as in a fresh worker.
+        self._models = _models()
+        return Measured(
+            run_benchmark(
+                order.order,
+                lambda text: self._tell(Phase("benchmark", text), job),
+                lambda: self._is_stopped(job),
+            )
+        )
+
+    def _is_stopped(self, job: str) -> bool:
+        return self._closing.is_set() or job in self._cancelled
 
     def _tell(self, message: Message, job: str) -> None:
         if isinstance(message, (Phase, Plan, Log)):

@@ -13,6 +13,7 @@ from . import settings
 from .about import FOLDER
 from .core.client.runtime import child_environment, find_worker_python, worker_command
 from .core.client.worker_client import WorkerClient
+from .core.contract.benchmark import BenchmarkOrder
 from .core.contract.job import ClassifyJob
 from .core.contract.log_file import newest_log
 from .core.contract.messages import Message
@@ -42,6 +43,15 @@ class SessionWorker:
     def inspect(self, job: ClassifyJob, is_cancelled: Callable[[], bool]) -> Mapping[str, Any]:
         """Return what the worker understands of a scene; blocks, and raises as :meth:`run`."""
         return self._ready_client().inspect(job, is_cancelled)
+
+    def measure(
+        self,
+        order: BenchmarkOrder,
+        on_message: Callable[[Message], None],
+        is_cancelled: Callable[[], bool],
+    ) -> Mapping[str, Any]:
+        """Return what a benchmark in the worker measures; blocks, and raises as :meth:`run`."""
+        return self._ready_client().measure(order, on_message, is_cancelled)
 
     def log_path(self) -> Path | None:
         """Return the log of this session's worker, else the newest one; None without any."""

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .bench import Order, run_benchmark
+from .bench import run_benchmark
 
-__all__ = ["Order", "run_benchmark"]
+__all__ = ["run_benchmark"]

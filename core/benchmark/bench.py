@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from ..batching import BatchSize
+from ..contract.benchmark import BenchmarkOrder
 from ..contract.errors import CancelledError, JobError
 from ..contract.job import ClassifyJob, RasterSource
 from ..contract.messages import Message, Plan, Progress
@@ -28,7 +29,7 @@ from ..contract.version import version
 from ..devices import FP32, Device, choose_device
 from ..effort import flop_per_tile
 from ..fast_forward import Way
-from ..inference import Predictor
+from ..inference import BatchStopped, Predictor
 from ..model_cache import ModelCache
 from ..pipeline import classify
 from ..remembered import remembered_batch
@@ -39,32 +40,17 @@ from .fabrication import fabricate_model, fabricate_scene
 from .rates import PeakMemory, matmul_tflops, resident_mb, tiles_per_second
 from .starts import start_seconds
 
-REPEATS = 3
 # A forward pass is timed over this part of a run's tiles.
 _SHARE = 4
 _WARM_UP = 40
+_CANCELLED = "The benchmark was cancelled."
 
 Tell = Callable[[str], None]
 IsCancelled = Callable[[], bool]
 
 
-@dataclass(frozen=True)
-class Order:
-    """What to measure; what is not named is fabricated."""
-
-    tiles: int = 400
-    s2: tuple[RasterSource, ...] = ()
-    s1: tuple[RasterSource, ...] = ()
-    model: str = ""
-    device: str = "auto"
-    precision: str = "auto"
-    batch_size: int = 0
-    repeats: int = REPEATS
-    trace: str = ""
-
-
 def run_benchmark(
-    order: Order, tell: Tell = lambda text: None, is_cancelled: IsCancelled = lambda: False
+    order: BenchmarkOrder, tell: Tell = lambda text: None, is_cancelled: IsCancelled = lambda: False
 ) -> dict[str, Any]:
     """Measure and return plain values for JSON; see docs/benchmarks.md for what they mean.
 
@@ -88,7 +74,7 @@ class _Rates:
 
 @dataclass
 class _Benchmark:
-    order: Order
+    order: BenchmarkOrder
     folder: Path
     tell: Tell
     is_cancelled: IsCancelled
@@ -120,15 +106,14 @@ class _Benchmark:
         s2, s1 = order.s2, order.s1
         if not s2:
             self.tell(f"Fabricating a scene of {order.tiles} tiles")
-            s2, s1 = (
-                (RasterSource(str(path)),) for path in fabricate_scene(self.folder, order.tiles)
-            )
+            s2, s1 = map(str, fabricate_scene(self.folder, order.tiles))
         model = order.model
         if not model:
             self.tell("Fabricating a model: ViT-B/16 and ResNet-101")
             model = str(fabricate_model(self.folder / "model"))
         return ClassifyJob(
-            s2, s1, model, str(self.folder / "out.gpkg"), device=order.device,
+            (RasterSource(s2),), (RasterSource(s1),) if s1 else (), model,
+            str(self.folder / "out.gpkg"), device=order.device,
             precision=order.precision, batch_size=order.batch_size,
         )  # fmt: skip
 
@@ -180,7 +165,7 @@ class _Benchmark:
 
     def _check_cancel(self) -> None:
         if self.is_cancelled():
-            raise CancelledError("The benchmark was cancelled.")
+            raise CancelledError(_CANCELLED)
 
     def _forwards(
         self, job: ClassifyJob, device: Device, way: Way
@@ -198,8 +183,13 @@ class _Benchmark:
 
         def compute(network: nn.Module, precision: str) -> int:
             self._check_cancel()
-            predictor = Predictor(model, found, BatchSize(size), precision=precision)
-            return len(predictor.compute(network, batch.s2, batch.s1))
+            predictor = Predictor(
+                model, found, BatchSize(size), precision=precision, is_cancelled=self.is_cancelled
+            )
+            try:
+                return len(predictor.compute(network, batch.s2, batch.s1))
+            except BatchStopped:
+                raise CancelledError(_CANCELLED) from None
 
         fast = self.models.network(way)
         return lambda: compute(fast, way.precision), lambda: compute(model, FP32)

@@ -119,6 +119,7 @@ ARROWS = {
     "worker_log": {"contract"},
     "worker_pulse": {"contract"},
     "worker": {
+        "benchmark",
         "contract",
         "orphan_guard",
         "pipeline",

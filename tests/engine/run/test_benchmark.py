@@ -10,8 +10,9 @@ import pytest
 import rasterio
 
 from multimodal import cli
-from multimodal.benchmark import Order, run_benchmark
+from multimodal.benchmark import run_benchmark
 from multimodal.benchmark.fabrication import fabricate_scene
+from multimodal.contract.benchmark import BenchmarkOrder
 from multimodal.contract.channels import S1_BANDS, S2_BANDS, STATISTICS
 from multimodal.contract.errors import CancelledError
 from multimodal.contract.job import RasterSource
@@ -74,15 +75,15 @@ def test_a_scene_of_the_user_and_words(
     said = capsys.readouterr()
     assert code == 0
     assert "Device:        cpu, fp32" in said.out
-    assert "Seconds of 8 tiles" in said.out
+    assert "for 8 tiles, reading beside computing" in said.out
     assert "Warming up" in said.err
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--tiles", "0"], "--tiles must lie between 1 and"),
-        (["--repeats", "0"], "--repeats must lie"),
+        (["--tiles", "0"], "tiles must lie between 1 and"),
+        (["--repeats", "0"], "repeats must lie"),
         (["--scene", "a", "b", "c"], "no more"),
         (["--scene", "missing.tif", "missing.tif", "--repeats", "1"], "missing.tif"),
         (["--model", "missing"], "missing"),
@@ -102,7 +103,7 @@ def test_a_cancel_ends_it(tiny_model: str, tmp_path: Path) -> None:
     told: list[str] = []
     with pytest.raises(CancelledError):
         run_benchmark(
-            Order(4, model=tiny_model, device="cpu"), told.append,
+            BenchmarkOrder(4, model=tiny_model, device="cpu"), told.append,
             lambda: any("Repeat" in text for text in told),
         )  # fmt: skip
     assert not any("Repeat 2" in text for text in told)
