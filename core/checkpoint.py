@@ -39,6 +39,7 @@ from .contract.weights import (
     find_weights,
     is_weights_name,
 )
+from .finite import all_finite
 from .model import MultiModalModel, check_same_inputs, check_spec
 from .shards import MAX_SHARD_SIZE, read_shapes, read_weights, write_weights
 from .shortage import is_out_of_memory
@@ -258,7 +259,12 @@ def _fitting(
 
 def _check_finite(tensors: Mapping[str, Tensor], folder: Path) -> None:
     """Refuse weights with NaN or infinity in them: every class of such a model is noise."""
-    bad = [key for key, value in tensors.items() if not _is_finite(value)]
+    try:
+        bad = [key for key, value in tensors.items() if not all_finite(value)]
+    except ConfigError as problem:
+        raise ModelFolderError(
+            f"The weights in '{folder}' cannot be used. {problem.message}", path=str(folder)
+        ) from problem
     if bad:
         raise ModelFolderError(
             f"The weights in '{folder}' hold numbers that are not finite, in {bad[0]}"
@@ -266,11 +272,6 @@ def _check_finite(tensors: Mapping[str, Tensor], folder: Path) -> None:
             "again with a smaller learning rate, or take a copy from before.",
             path=str(folder),
         )
-
-
-def _is_finite(value: Tensor) -> bool:
-    # A sum takes NaN and infinity with it, and is thirty times faster; it may also overflow.
-    return bool(torch.isfinite(value.sum()) or torch.isfinite(value).all())
 
 
 def named_as(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -22,10 +22,19 @@ from .contract.benchmark import benchmark_lines
 from .contract.channels import S1_BANDS, S2_BANDS
 from .contract.errors import CancelledError, InternalError, JobError, MultimodalError
 from .contract.job import PRECISIONS, check_sensors
+from .contract.messages import Message
 from .contract.model_folder import read_spec
 from .contract.spec import default_spec
 from .contract.version import version
 from .estimate import with_seconds
+from .worker_log import (
+    log_begin,
+    log_job,
+    log_message,
+    log_of_a_command,
+    log_summary,
+    log_versions,
+)
 
 EXIT_OK, EXIT_ERROR, EXIT_CANCELLED = 0, 2, 130
 # A service that is stopped and a terminal that is closed end a run as Ctrl-C does.
@@ -41,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 success, 2 an explained error, 130 a cancel."""
     allow_any_character()
     arguments = plain_numbers(sys.argv[1:] if argv is None else argv)
-    options = argparse.Namespace(json="--json" in arguments, debug=False)
+    options = argparse.Namespace(json="--json" in arguments, debug=False, log="")
     try:
         _parser().parse_args(arguments, options)
         with _interrupted_by(lambda number: _leave(options)):
@@ -52,10 +61,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MultimodalError as problem:
         return _failed(problem, options)
     except Exception as problem:  # noqa: BLE001  # a user gets words, a developer --debug
-        summary = "".join(traceback.format_exception_only(problem)).strip()
-        text = f"An error that this program does not know: {summary}. Run again with --debug."
-        return _failed(InternalError(text), options)
+        return _failed(_unknown(problem, options.log), options)
     return code
+
+
+def _unknown(problem: Exception, log: str) -> InternalError:
+    summary = "".join(traceback.format_exception_only(problem)).strip()
+    text = f"An error that this program does not know: {summary}. Run again with --debug."
+    if not log:
+        return InternalError(text)
+    return InternalError(f"{text} The log '{log}' tells more: attach it to a report.", log=log)
 
 
 def _failed(problem: MultimodalError, options: argparse.Namespace) -> int:
@@ -84,16 +99,27 @@ def _interrupted_by(act: Callable[[int], None]) -> Iterator[None]:
 
 def _classify(options: argparse.Namespace) -> Answer:
     from .cli_progress import ProgressBar
-    from .pipeline import classify
 
     order = job(options)
     stop = threading.Event()
-    # The first signal ends the run within the batch at hand, a second Ctrl-C at once.
-    with (
-        _interrupted_by(lambda number: _interrupt(stop, number)),
-        ProgressBar(quiet=options.quiet) as bar,
-    ):
-        summary = classify(order, bar.show, stop.is_set)
+    with log_of_a_command() as options.log:
+        log_begin("command line")
+        log_versions()
+        log_job("classify", order)
+        from .pipeline import classify
+
+        # The first signal ends the run within the batch at hand, a second Ctrl-C at once.
+        with (
+            _interrupted_by(lambda number: _interrupt(stop, number)),
+            ProgressBar(quiet=options.quiet) as bar,
+        ):
+
+            def tell(message: Message) -> None:
+                log_message(message)
+                bar.show(message)
+
+            summary = classify(order, tell, stop.is_set)
+        log_summary(summary)
     result = summary.to_dict()
     code = EXIT_OK if summary.state == "complete" else EXIT_CANCELLED
     return code, result, () if options.quiet else summary_lines(result)

@@ -27,6 +27,11 @@ class Device:
     kind: str
     name: str
 
+    @property
+    def has_own_memory(self) -> bool:
+        """Whether tensors there take nothing of the computer's memory; Apple's GPUs share it."""
+        return self.kind == "cuda"
+
 
 def choose_device(wanted: str) -> Device:
     """Return the device to run on; ``auto`` takes CUDA, else MPS, else the CPU.

@@ -136,6 +136,7 @@ class Predictor:
             raise no_room(self.device) from problem
         free_unused(before)
         self.size = BatchSize.on_trial(CPU, self.most)
+        self.precision = FP32
 
 
 @contextmanager

@@ -10,34 +10,34 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import numpy
 import torch
 
 from .batching import MOST, BatchSize
 from .contract.drive import check_room
-from .contract.errors import CancelledError, ModelFolderError, SourceError
+from .contract.errors import CancelledError, SourceError
 from .contract.job import MAX_BATCH, ClassifyJob, check_sensors, fingerprint, for_record
 from .contract.messages import Log, Message, Phase, Plan, Progress, Rows
-from .contract.model_folder import read_spec
-from .contract.result import COMPLETE, OK, PARTIAL, RunSummary, TileResult, result_bytes
+from .contract.model_folder import check_trained, read_spec
+from .contract.result import COMPLETE, PARTIAL, RunSummary, result_bytes
 from .contract.spec import ModelSpec
 from .contract.target import check_output, real_path
 from .contract.version import version
-from .devices import CPU, Device, choose_device, gpu_errors_told
-from .estimate import with_seconds
-from .inference import BatchStopped, FloatArray, Predictor
+from .devices import CPU, Device, choose_device, choose_precision, gpu_errors_told
+from .inference import BatchStopped, Predictor
+from .inspection import described, opened
 from .model_cache import ModelCache
 from .predictions import Journal, JournalState
 from .predictions.journal import held_state
 from .remembered import remember_batch, remember_speed, remembered_batch
 from .room import out_of_memory, tight_memory
-from .scene import Batch, Scene, Tile, open_scene
-from .watching import SourceWatch
-from .way_choice import on_fastest_way, planned_precision
+from .rows import not_finite_warning, to_rows
+from .scene import Batch, Scene, Tile
+from .watching import SourceWatch, taken_out
+from .way_choice import on_fastest_way, planned_precision, some_tiles
 
 # A line of the protocol has 16 MiB at most, and a model may have 1900 classes.
 _ROWS_A_LINE = 256
-NOT_FINITE = "skipped: not finite"
 
 Emit = Callable[[Message], None]
 IsCancelled = Callable[[], bool]
@@ -56,26 +56,12 @@ def classify(
 
     Raises:
         MultimodalError: what went wrong and what to do; finished tiles are kept.
+        CancelledError: cancelled while the rasters were opened, before there was an output.
     """
     try:
         return _Run(job, emit, is_cancelled, models or ModelCache()).run()
     except MemoryError as problem:
         raise out_of_memory() from problem
-
-
-def inspect(job: ClassifyJob) -> dict[str, Any]:
-    """Return what is understood of a job's scene, as plain values for JSON; writes nothing.
-
-    Raises:
-        MultimodalError: the scene is refused, or needs a decision of the user.
-    """
-    with _open(job, read_spec(job.model)) as scene:
-        report = scene.describe(job.extent_wkt, job.aoi_wkt, job.min_valid)
-    return with_seconds(report, job.model, job.device)
-
-
-def _open(job: ClassifyJob, spec: ModelSpec) -> Scene:
-    return open_scene(job.s2, job.s1, spec, stride=job.stride, mask=job.mask, options=job.options)
 
 
 @dataclass
@@ -91,11 +77,13 @@ class _Run:
     report: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     watch: SourceWatch = field(init=False)
+    # Committed since the last look at the sources: a slow drive is not asked for each batch.
+    unproven: list[int] = field(default_factory=list)
 
     def run(self) -> RunSummary:
         self.emit(Phase("open", "Opening the rasters"))
         spec = read_spec(self.job.model)
-        _check_trained(spec, self.job.model)
+        check_trained(spec, self.job.model)
         check_sensors(self.job.s1, spec)
         # The files as they are before anything is read of them.
         self.watch = SourceWatch(source.path for source in self.job.sources)
@@ -105,7 +93,7 @@ class _Run:
             device = choose_device(self.job.device)
             self.precision = planned_precision(device, str(identity["model"]), self.job.precision)
         self.device = device.name
-        with _open(self.job, spec) as scene:
+        with opened(self.job, spec, self.is_cancelled) as scene:
             self.watch.narrow(scene.files)
             for warning in scene.warnings:
                 self._warn(warning)
@@ -114,14 +102,20 @@ class _Run:
             todo = [tile for tile in tiles if held is None or tile.tile_id not in held.finished]
             size = self._batch_size(device, str(identity["model"]))
             read = min(size.limit, max(len(todo), 1))
-            self.emit(Plan(len(tiles), len(todo), scene.crs_wkt, self.device, self.precision, read))
+            is_whole = held is not None and held.state == COMPLETE and not todo
+            self.report = {} if is_whole else described(self.job, scene, self.is_cancelled)
+            self.emit(
+                Plan(
+                    len(tiles), len(todo), scene.crs_wkt, self.device, self.precision, read,
+                    self.report.get("expected_skipped", 0),
+                )
+            )  # fmt: skip
             if held is not None and held.finished:
                 self._go_on_from(held)
-            if held is not None and held.state == COMPLETE and not todo:
+            if held is not None and is_whole:
                 return self._summary(tiles, held, held.state)
-            self.report = scene.describe(self.job.extent_wkt, self.job.aoi_wkt, self.job.min_valid)
             self._check_room(len(todo), len(spec.classes))
-            predictor = self._predictor(device, size, spec) if todo else None
+            predictor = self._predictor(device, size, spec, read) if todo else None
             if predictor is not None:
                 predictor = self._on_fastest_way(
                     predictor, scene, todo, held, str(identity["model"])
@@ -150,13 +144,16 @@ class _Run:
             return BatchSize.on_trial(device.kind, MAX_BATCH)
         return BatchSize(min(known, MOST.get(device.kind, known)), is_remembered=True)
 
-    def _predictor(self, device: Device, size: BatchSize, spec: ModelSpec) -> Predictor | None:
+    def _predictor(
+        self, device: Device, size: BatchSize, spec: ModelSpec, read: int
+    ) -> Predictor | None:
         """Load the model before the output is touched; None where the run was cancelled."""
         if self.is_cancelled():
             return None
         self.emit(Phase("model", "Loading the model"))
         if not self.models.holds(self.job.model, device):
-            tight = tight_memory(self.job.model, spec, size.limit)
+            is_here = not device.has_own_memory
+            tight = tight_memory(self.job.model, spec, read, computes_here=is_here)
             if tight:
                 self._warn(tight)
         most = self.job.batch_size or MAX_BATCH
@@ -168,6 +165,7 @@ class _Run:
             return None
         if found != device:
             self.device, size = f"{self.device}, then {found.name}", BatchSize.on_trial(CPU, most)
+            self.precision = choose_precision(self.job.precision, found)
         return Predictor(model, found, size, self._warn, self.precision, self.is_cancelled, most)
 
     def _on_fastest_way(
@@ -175,17 +173,10 @@ class _Run:
         held: JournalState | None, model: str,
     ) -> Predictor:  # fmt: skip
         """Compute as earlier tiles of the result were, else as is fastest here."""
-
-        def read(count: int) -> tuple[FloatArray, FloatArray]:
-            # From the middle: a scene often begins with nodata.
-            some = scene.batches(todo[len(todo) // 2 :], count, self.job.min_valid)
-            with closing(some):  # type: ignore[type-var]  # a generator
-                batch = next(some)
-            return batch.s2, batch.s1
-
         only = held.precision.rpartition(", then ")[2] if held and held.finished else None
         found = on_fastest_way(
-            predictor, self.models, model, self.job.precision, only, read, len(todo),
+            predictor, self.models, model, self.job.precision, only,
+            some_tiles(scene, todo, self.job.min_valid), len(todo),
             lambda text: self.emit(Log("info", text)),
         )  # fmt: skip
         self.precision = found.precision
@@ -213,14 +204,16 @@ class _Run:
             todo = [tile for tile in todo if tile.tile_id not in finished]
             if predictor is not None:
                 self._fill(journal, scene, tiles, todo, predictor)
-                self.watch.check(at_once=True)
+                self._look(journal, at_once=True)
             self.emit(Phase("finish", "Closing the result"))
             held = journal.state()
         except BaseException:
             journal.abandon()
             raise
         state = COMPLETE if self.done_now == len(todo) else PARTIAL
-        self._warn_of_not_finite(held)
+        spoiled = not_finite_warning(held.skipped_reasons)
+        if spoiled:
+            self._warn(spoiled)
         summary = self._summary(tiles, held, state)
         journal.close(state, self.warnings)
         self._remember(str(identity["model"]), predictor, summary.seconds)
@@ -243,7 +236,7 @@ class _Run:
                         break
             except SourceError:
                 # That a file was exchanged says more than what was met in it.
-                self.watch.check(at_once=True)
+                self._look(journal, at_once=True)
                 raise
 
     def _classify_batch(
@@ -258,14 +251,26 @@ class _Run:
             if predictor.device != device:
                 self.device = f"{self.device}, then {predictor.device.name}"
                 journal.set_device(self.device)
-            self.watch.check()
+            is_proven = self._look(journal)
             journal.append(rows)
+            self.unproven += [] if is_proven else [row.tile_id for row in rows]
             self.done_now += len(rows)
             rate = self.done_now / max(time.monotonic() - self.started, 1e-9)
             for first in range(0, len(rows), _ROWS_A_LINE):
                 self.emit(Rows(tuple(rows[first : first + _ROWS_A_LINE])))
             done = total - todo + self.done_now
             self.emit(Progress(done, total, rate, (todo - self.done_now) / rate))
+
+    def _look(self, journal: Journal, *, at_once: bool = False) -> bool:
+        """Look whether the sources are the same; what may be of others leaves the journal."""
+        try:
+            is_proven = self.watch.check(at_once=at_once)
+        except SourceError as problem:
+            journal.remove(self.unproven)
+            raise taken_out(problem, len(self.unproven)) from problem
+        if is_proven:
+            self.unproven.clear()
+        return is_proven
 
     def _summary(self, tiles: Sequence[Tile], held: JournalState, state: str) -> RunSummary:
         seconds = time.monotonic() - self.started
@@ -282,54 +287,16 @@ class _Run:
         remember_speed(model, self.job.device, self.done_now, seconds)
         found = predictor.size.to_remember if predictor else None
         if predictor and found is not None:
-            remember_batch(model, f"{predictor.device.name} {self.precision}", found)
+            # After a handover these are the device and the precision that it was found with.
+            remember_batch(model, f"{predictor.device.name} {predictor.precision}", found)
 
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
         self.emit(Log("warning", text))
 
-    def _warn_of_not_finite(self, held: JournalState) -> None:
-        count = held.skipped_reasons.get(NOT_FINITE.removeprefix("skipped: "), 0)
-        if count:
-            self._warn(
-                f"{count} of the tiles got numbers that are not finite from the model and have no "
-                f"class ('{NOT_FINITE}'): their rasters hold values far outside of what the model "
-                "was trained on, or its training diverged."
-            )
-
-
-def to_rows(batch: Batch, probabilities: FloatArray, scene: Scene) -> list[TileResult]:
-    """Return a result row for each tile read; numbers that are not finite become a skip."""
-    rows = []
-    given = iter(probabilities)
-    for read in batch.reads:
-        values = next(given) if read.status == OK else None
-        status = read.status
-        if values is not None and not np.isfinite(values).all():
-            values, status = None, NOT_FINITE
-        rows.append(
-            TileResult(
-                tile_id=read.tile.tile_id, row=read.tile.row, col=read.tile.col,
-                corners=scene.grid.corners(read.tile), status=status,
-                probabilities=None if values is None else tuple(map(float, values)),
-                valid_s2=read.valid_s2, valid_s1=read.valid_s1, cloud=read.cloud,
-            )
-        )  # fmt: skip
-    return rows
-
-
-def _check_trained(spec: ModelSpec, folder: str) -> None:
-    if not spec.provenance:
-        raise ModelFolderError(
-            f"The model in '{folder}' says nothing about its training ('provenance' is empty): "
-            "an untrained head would give numbers without meaning. Train it, and save it with a "
-            "spec that names its origin.",
-            path=folder,
-        )
-
 
 def _versions() -> dict[str, str]:
     return {
-        "multimodal": version(), "torch": torch.__version__, "numpy": np.__version__,
+        "multimodal": version(), "torch": torch.__version__, "numpy": numpy.__version__,
         "python": platform.python_version(),
     }  # fmt: skip

@@ -42,15 +42,20 @@ def check_weights_fit(folder: str | Path) -> None:
         )
 
 
-def tight_memory(folder: str | Path, spec: ModelSpec, batch: int) -> str | None:
+def tight_memory(
+    folder: str | Path, spec: ModelSpec, batch: int, *, computes_here: bool
+) -> str | None:
     """Return a warning where a run will hardly fit into what is free, None where it will.
 
     Args:
         batch: tiles read at once.
+        computes_here: the network computes in the computer's own memory, as on a CPU or an Apple
+            GPU; a card has its own, and want of it is met when it comes.
     """
     tile = 4 * (len(spec.s2) + len(spec.s1)) * spec.tile_size**2
     # Weights are there twice while they are copied from the file into the network.
-    needed = 2 * weights_bytes(folder) + READING + batch * (_BATCHES * tile + COMPUTING)
+    for_one = _BATCHES * tile + (COMPUTING if computes_here else 0)
+    needed = 2 * weights_bytes(folder) + READING + batch * for_one
     free = free_memory()
     if free is None or needed <= free:
         return None

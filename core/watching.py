@@ -34,24 +34,40 @@ class SourceWatch:
             file: known[file] if file in known else _state(file) for file in _files(names)
         }
 
-    def check(self, *, at_once: bool = False) -> None:
+    def check(self, *, at_once: bool = False) -> bool:
         """Look at every file, unless the last look took so long that it is too soon.
 
         Args:
             at_once: look in any case.
+
+        Returns:
+            Whether it looked: what was read before is then of the files of the beginning.
 
         Raises:
             SourceError: a file is another one, or gone.
         """
         started = time.monotonic()
         if started < self._next and not at_once:
-            return
+            return False
         for file, before in self._states.items():
             now = _state(file)
             if now != before:
                 raise _changed(file, "is gone" if now is None else "was changed")
         ended = time.monotonic()
         self._next = ended + (ended - started) / _SHARE
+        return True
+
+
+def taken_out(problem: SourceError, tiles: int) -> SourceError:
+    """Return the error of a change with how many finished tiles it has cost."""
+    if not tiles:
+        return problem
+    what = "1 tile is" if tiles == 1 else f"{tiles} tiles are"
+    return SourceError(
+        f"{problem.message} {what} out of the result again: finished since the files were last "
+        "looked at, perhaps from the changed one.",
+        **problem.details,
+    )
 
 
 def _files(names: Iterable[str]) -> list[Path]:

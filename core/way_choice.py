@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 from .batching import LEAST
 from .devices import Device, free_unused, raise_broken
@@ -11,6 +13,7 @@ from .fast_forward import Way
 from .inference import BatchStopped, FloatArray, Predictor
 from .model_cache import ModelCache
 from .remembered import remember_way, remembered_way
+from .scene import Scene, Tile
 from .shortage import is_out_of_memory
 from .tuning import Chosen, choose_way, ways_on
 
@@ -64,6 +67,19 @@ def on_fastest_way(
     if chosen.gain > 1:
         tell(f"Computing in {chosen.way.name}, {chosen.gain:.1f} times as fast as plain PyTorch.")
     return replace(predictor, precision=chosen.way.precision, network=chosen.network)
+
+
+def some_tiles(scene: Scene, todo: Sequence[Tile], min_valid: float) -> Callable[[int], Tiles]:
+    """Return what reads (s2, s1) of up to so many tiles of a run."""
+
+    def read(count: int) -> Tiles:
+        # From the middle: a scene often begins with nodata.
+        batches: Any = scene.batches(todo[len(todo) // 2 :], count, min_valid)
+        with closing(batches):
+            batch = next(batches)
+        return batch.s2, batch.s1
+
+    return read
 
 
 def planned_precision(device: Device, model: str, wanted: str) -> str:

@@ -11,10 +11,10 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from typing import IO, NoReturn, TextIO
 
 from .contract.errors import DeviceError, InternalError, MultimodalError, ProtocolError
-from .contract.job import for_record
 from .contract.lines import MAX_LINE, lines_of
 from .contract.messages import (
     PROTOCOL_VERSION,
@@ -26,18 +26,25 @@ from .contract.messages import (
     Hello,
     Inspect,
     Inspected,
-    Log,
     Measured,
     Message,
     Phase,
-    Plan,
     Shutdown,
     decode,
     encode,
 )
 from .contract.version import version
 from .orphan_guard import GRACE_SECONDS, end_after, guard
-from .worker_log import LOGGER, log_versions, start_log
+from .worker_log import (
+    LOGGER,
+    log_begin,
+    log_job,
+    log_message,
+    log_problem,
+    log_summary,
+    log_versions,
+    start_log,
+)
 from .worker_pulse import Pulse
 
 Order = Classify | Inspect | Benchmark
@@ -51,8 +58,7 @@ def main() -> NoReturn:
     # Where each thread stands when native code crashes, on stderr, for the client to quote.
     faulthandler.enable()
     log = start_log()
-    system = f"Python {platform.python_version()}, {platform.platform()}"
-    LOGGER.info("worker %s starts: %s", version(), system)
+    log_begin("worker")
     server = _Server(output, _models(), log)
     server.send(Hello(PROTOCOL_VERSION, version(), platform.python_version(), os.getpid(), log))
     server.serve(sys.stdin.buffer)
@@ -145,43 +151,41 @@ class _Server:
             return Failed(self._as_error(problem))
 
     def _done(self, job: str, order: Order) -> Message:
-        from .pipeline import ModelCache, classify, inspect
+        from .inspection import inspect
+        from .pipeline import ModelCache, classify
 
         assert isinstance(self._models, ModelCache)
-        what = order.order.to_dict() if isinstance(order, Benchmark) else for_record(order.job)
-        LOGGER.info("%s %s: %s", type(order).__name__, job, _short(what))
-        if isinstance(order, Inspect):
-            return Inspected(inspect(order.job))
+
+        def is_cancelled() -> bool:
+            return self._closing.is_set() or job in self._cancelled
+
         if isinstance(order, Benchmark):
-            return self._measured(job, order)
+            return self._measured(job, order, is_cancelled)
+        log_job(f"{type(order).__name__} {job}", order.job)
+        if isinstance(order, Inspect):
+            return Inspected(inspect(order.job, is_cancelled))
         summary = classify(
-            order.job,
-            lambda message: self._tell(message, job),
-            lambda: self._is_stopped(job),
-            self._models,
+            order.job, lambda message: self._tell(message, job), is_cancelled, self._models
         )
-        LOGGER.info("%s: %s of %s tiles", summary.state, summary.classified, summary.tiles)
+        log_summary(summary)
         return Finished(summary)
 
-    def _measured(self, job: str, order: Benchmark) -> Message:
+    def _measured(self, job: str, order: Benchmark, is_cancelled: Callable[[], bool]) -> Message:
         from .benchmark import run_benchmark
 
+        LOGGER.info("Benchmark %s: %s", job, order.order.to_dict())
         # Room for a model of its own, as in a fresh worker.
         self._models = _models()
         return Measured(
             run_benchmark(
                 order.order,
                 lambda text: self._tell(Phase("benchmark", text), job),
-                lambda: self._is_stopped(job),
+                is_cancelled,
             )
         )
 
-    def _is_stopped(self, job: str) -> bool:
-        return self._closing.is_set() or job in self._cancelled
-
     def _tell(self, message: Message, job: str) -> None:
-        if isinstance(message, (Phase, Plan, Log)):
-            LOGGER.log(_level(message), "%s", _in_log(message))
+        log_message(message)
         self._pulse.saw(message)
         self.send(message, job)
 
@@ -193,10 +197,9 @@ class _Server:
             self.send(Failed(self._as_error(problem)), job)
 
     def _as_error(self, problem: Exception) -> MultimodalError:
+        log_problem(problem)
         if isinstance(problem, MultimodalError):
-            LOGGER.error("%s: %s", problem.code, problem.message, exc_info=problem.__cause__)
             return problem
-        LOGGER.error("an error that the worker does not know", exc_info=problem)
         lines = "".join(traceback.format_exception(problem))
         if isinstance(problem, MemoryError):
             return DeviceError(
@@ -220,26 +223,6 @@ def _whole(line: str | None) -> str:
             "interest with fewer corners."
         )
     return line
-
-
-def _level(message: Message) -> int:
-    is_warning = isinstance(message, Log) and message.level == "warning"
-    return logging.WARNING if is_warning else logging.INFO
-
-
-def _in_log(message: Phase | Plan | Log) -> str:
-    if isinstance(message, Plan):
-        where = f"{message.device}, {message.precision}, batches of {message.batch_size}"
-        return f"{message.todo} of {message.tiles} tiles to do, {where}"
-    return message.text
-
-
-def _short(shown: dict[str, object]) -> dict[str, object]:
-    """Return a job's parameters without the corners of a long area."""
-    return {
-        key: f"{value[:200]} ..." if isinstance(value, str) and len(value) > 200 else value
-        for key, value in shown.items()
-    }
 
 
 def _take_stdout() -> TextIO:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from . import settings
 from .about import FOLDER
-from .core.client.runtime import child_environment, find_worker_python, worker_command
+from .core.client.runtime import PythonFinder, child_environment, worker_command
 from .core.client.worker_client import WorkerClient
 from .core.contract.benchmark import BenchmarkOrder
+from .core.contract.errors import WorkerCrashedError
 from .core.contract.job import ClassifyJob
 from .core.contract.log_file import newest_log
 from .core.contract.messages import Message
@@ -25,6 +27,7 @@ class SessionWorker:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._pythons = PythonFinder()
         self._client: WorkerClient | None = None
         self._command: list[str] = []
 
@@ -38,11 +41,13 @@ class SessionWorker:
 
         Raises MultimodalError: RuntimeMissingError where no Python for the worker is found.
         """
-        return self._ready_client().run(job, on_message, is_cancelled)
+        with self._doubted_after_a_crash():
+            return self._ready_client(is_cancelled).run(job, on_message, is_cancelled)
 
     def inspect(self, job: ClassifyJob, is_cancelled: Callable[[], bool]) -> Mapping[str, Any]:
         """Return what the worker understands of a scene; blocks, and raises as :meth:`run`."""
-        return self._ready_client().inspect(job, is_cancelled)
+        with self._doubted_after_a_crash():
+            return self._ready_client(is_cancelled).inspect(job, is_cancelled)
 
     def measure(
         self,
@@ -51,7 +56,8 @@ class SessionWorker:
         is_cancelled: Callable[[], bool],
     ) -> Mapping[str, Any]:
         """Return what a benchmark in the worker measures; blocks, and raises as :meth:`run`."""
-        return self._ready_client().measure(order, on_message, is_cancelled)
+        with self._doubted_after_a_crash():
+            return self._ready_client(is_cancelled).measure(order, on_message, is_cancelled)
 
     def log_path(self) -> Path | None:
         """Return the log of this session's worker, else the newest one; None without any."""
@@ -66,8 +72,19 @@ class SessionWorker:
         if client is not None:
             client.close()
 
-    def _ready_client(self) -> WorkerClient:
-        python = find_worker_python(settings.worker_python(), settings.managed_environment())
+    @contextmanager
+    def _doubted_after_a_crash(self) -> Iterator[None]:
+        """Let the next run ask the Python again, and say what it lacks, where it could not work."""
+        try:
+            yield
+        except WorkerCrashedError:
+            self._pythons.forget()
+            raise
+
+    def _ready_client(self, is_cancelled: Callable[[], bool]) -> WorkerClient:
+        python = self._pythons.find(
+            settings.worker_python(), settings.managed_environment(), is_cancelled
+        )
         command = worker_command(python, FOLDER / "worker_main.py")
         with self._lock:
             outdated = self._client if command != self._command else None

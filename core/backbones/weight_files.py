@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..contract.errors import ConfigError, WeightsUnavailableError
+from ..finite import all_finite
 
 State = dict[str, Tensor]
 
@@ -160,7 +161,7 @@ def without_prefix(state: Mapping[str, Tensor], prefix: str) -> State:
 def not_finite(state: Mapping[str, Tensor]) -> Iterator[str]:
     """Yield the names of tensors that hold NaN or infinity."""
     for name, value in state.items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        if not all_finite(value):
             yield name
 
 

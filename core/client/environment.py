@@ -49,7 +49,7 @@ def create_environment(
             "No Python was found to make the environment with: install Python 3.10 or newer and "
             "name its interpreter under Advanced > Worker Python."
         )
-    missing_packages(base)  # says so where it is too old
+    missing_packages(base, is_cancelled)  # says so where it is too old
     managed_root.mkdir(parents=True, exist_ok=True)
     python = managed_python(managed_root)
     steps = (
@@ -60,7 +60,7 @@ def create_environment(
     try:
         for step in steps:
             _run(step, on_line, is_cancelled)
-        return checked(python)
+        return checked(python, is_cancelled)
     except BaseException:
         _discard(managed_root)
         raise

@@ -6,11 +6,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-from ..contract.errors import RuntimeMissingError
+from ..contract.errors import CancelledError, RuntimeMissingError
+from .process_group import kill_group, own_group
 
 REQUIREMENTS = Path(__file__).with_name("worker-requirements.txt")
 NEEDED = ("torch", "torchvision", "transformers", "safetensors", "rasterio", "numpy", "shapely",
@@ -24,9 +25,45 @@ _FOREIGN = re.compile(
     re.I,
 )
 _IS_WINDOWS = sys.platform == "win32"
+_POLL_SECONDS = 0.2
+
+IsCancelled = Callable[[], bool]
+# Each interpreter that may be taken, with what changes when its file does.
+_Looked = tuple["str | None", Path, "tuple[tuple[Path, object], ...]"]
 
 
-def find_worker_python(configured: str | None, managed_root: Path) -> Path:
+class PythonFinder:
+    """Finds the worker's Python and remembers it: asking an interpreter starts a process.
+
+    It is asked again when a setting, or the file of an interpreter that may be taken, is another.
+    """
+
+    def __init__(self) -> None:
+        self._known: tuple[_Looked, Path] | None = None
+
+    def find(
+        self,
+        configured: str | None,
+        managed_root: Path,
+        is_cancelled: IsCancelled = lambda: False,
+    ) -> Path:
+        """Return the interpreter as :func:`find_worker_python` does, and raise as it does."""
+        wanted = configured, managed_root, _states(configured, managed_root)
+        known = self._known
+        if known is not None and known[0] == wanted:
+            return known[1]
+        found = find_worker_python(configured, managed_root, is_cancelled)
+        self._known = wanted, found
+        return found
+
+    def forget(self) -> None:
+        """Ask again the next time: packages can go without a trace at the interpreter."""
+        self._known = None
+
+
+def find_worker_python(
+    configured: str | None, managed_root: Path, is_cancelled: IsCancelled = lambda: False
+) -> Path:
     """Return the interpreter for the worker.
 
     In this order: the one configured, that of the managed environment, QGIS's own where it
@@ -34,14 +71,15 @@ def find_worker_python(configured: str | None, managed_root: Path) -> Path:
 
     Raises:
         RuntimeMissingError: none of them can serve; the message says what to do.
+        CancelledError: ``is_cancelled`` said so.
     """
     if configured:
-        return checked(Path(configured))
+        return checked(Path(configured), is_cancelled)
     managed = managed_python(managed_root)
     if managed.is_file():
-        return checked(managed)
+        return checked(managed, is_cancelled)
     own = host_python()
-    if own is not None and _serves(own):
+    if own is not None and _serves(own, is_cancelled):
         return own
     raise RuntimeMissingError(
         "No Python with torch, transformers and rasterio was found for the worker. Use 'Set up "
@@ -78,11 +116,12 @@ def host_python() -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def missing_packages(python: Path) -> tuple[str, ...]:
+def missing_packages(python: Path, is_cancelled: IsCancelled = lambda: False) -> tuple[str, ...]:
     """Return which needed packages an interpreter lacks; all where it cannot be run.
 
     Raises:
         RuntimeMissingError: it cannot be run, or is too old.
+        CancelledError: ``is_cancelled`` said so.
     """
     program = (
         "import sys, importlib.util as u\n"
@@ -90,20 +129,16 @@ def missing_packages(python: Path) -> tuple[str, ...]:
         f"print('missing', *[n for n in {NEEDED} if u.find_spec(n) is None])"
     )
     try:
-        done = subprocess.run(
-            [str(python), "-I", "-c", program], env=child_environment(os.environ),
-            capture_output=True, text=True, errors="replace", timeout=CHECK_SECONDS, check=False,
-            **hidden_window(),
-        )  # fmt: skip
+        code, said, wrong = _asked([str(python), "-I", "-c", program], is_cancelled)
     except (OSError, subprocess.TimeoutExpired) as problem:
         raise RuntimeMissingError(
             f"'{python}' cannot be run as a Python ({problem}): choose another interpreter under "
             "Advanced > Worker Python.",
             path=str(python),
         ) from problem
-    lines = done.stdout.strip().splitlines()
-    if done.returncode != 0 or not lines or not lines[-1].startswith("missing"):
-        reason = (done.stderr.strip().splitlines() or ["no answer"])[-1]
+    lines = said.strip().splitlines()
+    if code != 0 or not lines or not lines[-1].startswith("missing"):
+        reason = (wrong.strip().splitlines() or ["no answer"])[-1]
         raise RuntimeMissingError(
             f"'{python}' does not work as the worker's Python ({reason}): it must be Python "
             f"{_MINIMUM[0]}.{_MINIMUM[1]} or newer. Choose another under Advanced > Worker Python.",
@@ -112,22 +147,54 @@ def missing_packages(python: Path) -> tuple[str, ...]:
     return tuple(lines[-1].split()[1:])
 
 
-def hidden_window() -> dict[str, Any]:
-    """Return the arguments of Popen that keep a console window from opening on Windows."""
-    if _IS_WINDOWS:
-        return {"creationflags": subprocess.CREATE_NO_WINDOW}  # type: ignore[attr-defined]
-    return {}
+def _asked(command: list[str], is_cancelled: IsCancelled) -> tuple[int, str, str]:
+    """Run a short command; returns its exit code and what it printed on stdout and stderr."""
+    deadline = time.monotonic() + CHECK_SECONDS
+    process = subprocess.Popen(
+        command, env=child_environment(os.environ), stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, **own_group(),
+    )  # fmt: skip
+    with process:
+        try:
+            while True:
+                if is_cancelled():
+                    raise CancelledError("Cancelled while a Python for the worker was looked for.")
+                try:
+                    streams = process.communicate(timeout=_POLL_SECONDS)
+                except subprocess.TimeoutExpired:
+                    if time.monotonic() > deadline:
+                        raise
+                    continue
+                said, wrong = (stream.decode("utf-8", "replace") for stream in streams)
+                return process.returncode, said, wrong
+        except BaseException:
+            kill_group(process)
+            raise
 
 
-def _serves(python: Path) -> bool:
+def _states(configured: str | None, managed_root: Path) -> tuple[tuple[Path, object], ...]:
+    paths = [Path(configured)] if configured else [managed_python(managed_root), host_python()]
+    return tuple((path, _state(path)) for path in paths if path is not None)
+
+
+def _state(path: Path) -> object:
+    """Return what changes when an interpreter is another one, or the link to it is made anew."""
+    try:
+        stats = path.stat(), path.lstat()
+    except OSError:
+        return None
+    return tuple((stat.st_mtime_ns, stat.st_size) for stat in stats)
+
+
+def _serves(python: Path, is_cancelled: IsCancelled) -> bool:
     """Return whether an interpreter that nobody named has all packages."""
     try:
-        return not missing_packages(python)
+        return not missing_packages(python, is_cancelled)
     except RuntimeMissingError:
         return False  # too old, as QGIS's may be: the caller says what to do
 
 
-def checked(python: Path) -> Path:
+def checked(python: Path, is_cancelled: IsCancelled = lambda: False) -> Path:
     """Return an interpreter that has all packages; RuntimeMissingError says what is wrong."""
     if python.is_dir():
         raise RuntimeMissingError(
@@ -141,7 +208,7 @@ def checked(python: Path) -> Path:
             "Worker Python, or clear the setting.",
             path=str(python),
         )
-    missing = missing_packages(python)
+    missing = missing_packages(python, is_cancelled)
     if missing:
         raise RuntimeMissingError(
             f"'{python}' lacks {', '.join(missing)}: install them there (pip install -r "

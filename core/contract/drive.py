@@ -85,15 +85,17 @@ def explained(target: Path) -> Iterator[None]:
 
 def _error_of(problem: Exception, target: Path) -> OutputError:
     text, code = str(problem), getattr(problem, "errno", None)
-    if "locked" in text:
+    # Not of the whole text: the system's has the file's name in it.
+    words = problem.strerror or "" if isinstance(problem, OSError) else text
+    if "locked" in words:
         return _held(target)
-    if "is full" in text or code in _FULL:
+    if "is full" in words or code in _FULL:
         return _full(target, text)
-    if "readonly" in text or code in _REFUSED:
+    if "readonly" in words or code in _REFUSED:
         return _refused(target, text)
     if not os.path.isdir(target.parent):
         return _gone(target)
-    if "I/O error" in text or "unable to open" in text or code is not None:
+    if "I/O error" in words or "unable to open" in words or code is not None:
         return _failed(target, text)
     return OutputError(
         f"'{target}' cannot be written ({text}). {_KEPT}. Check the disk's space and rights, and "

@@ -21,7 +21,7 @@ from .errors import MultimodalError, ProtocolError, error_from_dict
 from .job import ClassifyJob, job_from_dict
 from .result import RunSummary, TileResult, summary_from_dict, tile_from_dict
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 EARLIER_RUN, RECKONED = "earlier run", "reckoned"
 """How the speed behind ``estimate.seconds`` of a report is known: its ``estimate.basis``."""
 _NUMBER = (int, float)
@@ -80,7 +80,10 @@ class Phase:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the run is going to be, before the first tile."""
+    """What the run is going to be, before the first tile.
+
+    ``expected_skipped`` of all ``tiles`` are likely to get no class, by a sample.
+    """
 
     tiles: int
     todo: int
@@ -88,6 +91,7 @@ class Plan:
     device: str
     precision: str
     batch_size: int
+    expected_skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -233,7 +237,8 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "shutdown": _plain(Shutdown),
     "phase": _plain(Phase, name=str, text=str),
     "plan": _plain(
-        Plan, tiles=int, todo=int, crs_wkt=str, device=str, precision=str, batch_size=int
+        Plan, tiles=int, todo=int, crs_wkt=str, device=str, precision=str, batch_size=int,
+        expected_skipped=int,
     ),
     "rows": lambda payload: Rows(
         tuple(tile_from_dict(row) for row in take(payload, "rows", list, ProtocolError, "rows"))

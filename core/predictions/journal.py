@@ -91,6 +91,13 @@ class Journal:
             schema.insert(self._package, rows, self._spec)
         check_still_there(self.path)
 
+    def remove(self, tile_ids: Sequence[int]) -> None:
+        """Take tiles out again in one transaction: they turned out not to be of this run."""
+        if not tile_ids:
+            return
+        with explained(self.path), self._package.connection:
+            schema.delete(self._package, tile_ids)
+
     def set_device(self, device: str) -> None:
         """Note that the run went on with another device."""
         with explained(self.path):

@@ -75,6 +75,15 @@ def insert(package: GeoPackage, rows: Sequence[TileResult], spec: ModelSpec) -> 
     stamp(package.connection)
 
 
+def delete(package: GeoPackage, tile_ids: Sequence[int]) -> None:
+    """Delete the rows of tiles, and narrow the layer's extent; the caller holds the transaction."""
+    package.connection.executemany(
+        f"DELETE FROM {LAYER} WHERE fid = ?", [(tile_id + _FIRST_FID,) for tile_id in tile_ids]
+    )
+    _fit_extent(package)
+    stamp(package.connection)
+
+
 def _widen(connection: sqlite3.Connection, corners: Sequence[Corner]) -> None:
     if not corners:
         return
@@ -128,12 +137,17 @@ def start_again(package: GeoPackage, spec: ModelSpec) -> None:
         layer.add_spatial_index()
         package.connection.commit()
     store_style(package, result_style_qml(spec))
-    with package.connection as connection:
-        extent = (None,) * 4 if layer.is_empty else _extent(package)
-        connection.execute(
-            "UPDATE gpkg_contents SET min_x = ?, min_y = ?, max_x = ?, max_y = ? "
-            "WHERE table_name = ?", (*extent, LAYER),
-        )  # fmt: skip
+    with package.connection:
+        _fit_extent(package)
+
+
+def _fit_extent(package: GeoPackage) -> None:
+    is_empty = FeatureClass(package, LAYER).is_empty
+    extent = (None,) * 4 if is_empty else _extent(package)
+    package.connection.execute(
+        "UPDATE gpkg_contents SET min_x = ?, min_y = ?, max_x = ?, max_y = ? "
+        "WHERE table_name = ?", (*extent, LAYER),
+    )  # fmt: skip
 
 
 def _misplaced(connection: sqlite3.Connection) -> bool:

@@ -37,7 +37,8 @@ def read_ahead(
         yield from _consume(ready, stopped)
     finally:
         closed.set()
-        # Not for ever: a network read that hangs must not hang the caller.
+        # Not for ever: a network read that hangs must not hang the caller. The thread alone closes
+        # what it has opened, when it is back: closing it here would pull it away under GDAL.
         thread.join(JOIN_SECONDS)
 
 

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
+from .stopping import go_on
+
 # A product of ESA has some hundred files.
 MAX_MEMBERS = 100_000
 # The list of so many in a zip; Python would read one of any length into memory.
@@ -117,6 +119,7 @@ def _members(
 ) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
     """Yield the members; each says where it ends before anything of it is unpacked."""
     for number, item in enumerate(packed):
+        go_on()
         if number == MAX_MEMBERS:
             raise ValueError(f"it holds more than {MAX_MEMBERS} files")
         if limit and item.offset_data + item.size > limit:

@@ -19,6 +19,7 @@ from ..contract.errors import SourceError
 from ..contract.source_identity import SCENE_METADATA, without_credentials
 from .archives import tar_names, tar_text, within, zip_names, zip_text
 from .special import is_special
+from .stopping import go_on
 from .xml_text import Element, root_of
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".vrt", ".nc")
@@ -191,7 +192,10 @@ def stem(path: str) -> str:
 
 
 def _in_folder(folder: Path) -> Iterable[str]:
-    return (str(item) for item in folder.rglob("*") if item.is_file())
+    for item in folder.rglob("*"):
+        go_on()
+        if item.is_file():
+            yield str(item)
 
 
 def _checked(names: Iterable[str], path: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from .calibration import read_calibration
 from .geometry import Geometry
 from .product import Product
 from .special import check_openable
+from .stopping import go_on
 
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]
 # GDAL keeps decoded blocks here, so that a row of tiles finds what the row above has decoded.
@@ -42,6 +44,15 @@ SATURATED = 65_535
 _INT16_MOST = 32_767
 # What products and tools write for "nothing" without declaring it.
 S1_SENTINELS = (-9999.0, -32768.0)
+
+
+_NO_MEMORY = re.compile(
+    r"out of memory|(?:not enough|insufficient) memory|memory allocation|bad[ _]alloc"
+    r"|(?:cannot|can't|could not|unable to|fail(?:ed)? to) allocate",
+    re.I,
+)
+# Files within a virtual raster, with or without their folder, and those of GDAL's own source.
+_A_FILE = re.compile(r"[/\\][^:,'\"]*|[^:,'\"]*\.\w{2,7}(?=[:,'\"]|$)")
 
 
 @dataclass(frozen=True)
@@ -79,6 +90,7 @@ class Band:
 
 def open_raster(path: str) -> Any:
     """Open a raster for reading; SourceError in plain words where GDAL cannot, or should not."""
+    go_on()
     check_openable(path)
     try:
         with warnings.catch_warnings():
@@ -105,6 +117,7 @@ def read_bands(
     decimated read. A pixel that is exactly 0 in all of ``bands`` is left as 0: what that means
     is decided by :func:`blank_zeros`.
     """
+    go_on()
     indexes = [band.index for band in bands]
     size = None if shape is None else (len(indexes), *shape)
     try:
@@ -118,7 +131,7 @@ def read_bands(
     except MemoryError:
         raise _too_large(bands[0].path) from None
     except (RasterioError, OSError) as problem:
-        if "memory" in str(problem).lower() or isinstance(problem.__cause__, CPLE_OutOfMemoryError):
+        if is_want_of_memory(problem, bands[0].path):
             raise _too_large(bands[0].path) from None
         raise _damaged(bands[0].path, problem) from None
     values: FloatArray = raw.astype(np.float32)
@@ -178,6 +191,17 @@ def _is_nodata(original: np.ndarray, band: Band) -> np.ndarray:
         with np.errstate(over="ignore"):
             return original == np.asarray(nodata).astype(original.dtype)
     return original == nodata
+
+
+def is_want_of_memory(problem: BaseException, path: str) -> bool:
+    """Return whether GDAL failed for want of memory; the names of files are not its words."""
+    inner: BaseException | None = problem
+    while inner is not None:
+        words = str(inner).replace(path, "").replace(PurePath(path).name, "")
+        if isinstance(inner, CPLE_OutOfMemoryError) or _NO_MEMORY.search(_A_FILE.sub("", words)):
+            return True
+        inner = inner.__cause__
+    return False
 
 
 def _damaged(path: str, problem: BaseException) -> SourceError:

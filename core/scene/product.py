@@ -23,6 +23,7 @@ from .xml_text import Element
 
 _NAME = re.compile(r"MTD_MSIL(1C|2A)\.xml", re.I)
 _DRIVER = re.compile(r"SENTINEL2_L\w+:(.+\.xml)(:.*)?", re.I)
+_INNER = re.compile(r"R[126]0m|IMG_DATA|QI_DATA|GRANULE", re.I)
 _OFFSETS = ("BOA_ADD_OFFSET", "RADIO_ADD_OFFSET")
 _BASELINE = ("PROCESSING_BASELINE",)
 FIRST_OFFSET_BASELINE = 4.0
@@ -70,15 +71,34 @@ def product_of(path: str, source: str) -> Product | None:
 
 
 def _near(path: Path, source: Path) -> Path | None:
-    parents = path.absolute().parents[:_LEVELS_UP]
-    if path.suffix.lower() not in (".jp2", ".xml"):
-        # A file made from a product may have lost its offset on the way: it must lie in it.
-        root = source.absolute() if source.is_dir() else source.absolute().parent
-        if not source.is_dir() and not _NAME.fullmatch(source.name):
-            return None
-        parents = [folder for folder in parents if folder == root or root in folder.parents]
-    hits = (hit for folder in parents if (hit := _first(folder.glob("MTD_MSIL*.xml"))))
+    parents = _up_to_the_product(path)
+    is_chosen = source.is_dir() or _NAME.fullmatch(source.name) is not None
+    root = source.absolute() if source.is_dir() else source.absolute().parent
+    folders = {folder for folder in parents if is_chosen and root in (folder, *folder.parents)}
+    # A file made from a product may have lost its offset on the way: it must lie in what was
+    # chosen. A band as it was delivered belongs to its product, wherever that lies.
+    if path.suffix.lower() in (".jp2", ".xml"):
+        folders.update(_of_the_product(parents))
+    hits = (hit for f in parents if f in folders and (hit := _first(f.glob("MTD_MSIL*.xml"))))
     return next(hits, None)
+
+
+def _up_to_the_product(path: Path) -> list[Path]:
+    """Return the folders above a raster, up to the .SAFE folder where there is one."""
+    parents = list(path.absolute().parents[:_LEVELS_UP])
+    ends = [n for n, folder in enumerate(parents, 1) if folder.suffix.lower() == ".safe"]
+    return parents[: ends[0]] if ends else parents
+
+
+def _of_the_product(parents: list[Path]) -> Iterator[Path]:
+    """Yield the folders that a product is made of, and the first one around them.
+
+    A product that was renamed has its own folders still; around a loose file anything may lie.
+    """
+    for folder in parents:
+        yield folder
+        if not _INNER.fullmatch(folder.name) and folder.parent.name.upper() != "GRANULE":
+            return
 
 
 def _first(paths: Iterable[Path]) -> Path | None:

@@ -24,6 +24,7 @@ from .pixels import (
     open_raster,
     read_bands,
 )
+from .stopping import on_any_thread
 
 # A raster up to this many pixels a side is read as a whole.
 WHOLE = 1500
@@ -138,7 +139,7 @@ def _read_windows(bands: list[Band], windows: list[Window]) -> list[FloatArray]:
             return [read_bands(dataset, bands, window) for window in some]
 
     with ThreadPoolExecutor(READERS) as pool:
-        return [values for part in pool.map(read, shares) for values in part]
+        return [values for part in pool.map(on_any_thread(read), shares) for values in part]
 
 
 def _decimated(bands: list[Band], most: int) -> FloatArray:

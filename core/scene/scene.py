@@ -31,6 +31,7 @@ from .radiometry import SceneWarning
 from .reader import Batch, read_batches
 from .report import describe
 from .sources import Found, find_bands
+from .stopping import stopped_by
 from .understood import Understood
 
 DEFAULT_OPTIONS = SceneOptions()
@@ -44,6 +45,7 @@ def open_scene(
     stride: int | None = None,
     mask: RasterSource | None = None,
     options: SceneOptions = DEFAULT_OPTIONS,
+    is_cancelled: Callable[[], bool] = lambda: False,
 ) -> Scene:
     """Open a pair for a model: find its channels, decide its units and lay the tile grid.
 
@@ -52,9 +54,10 @@ def open_scene(
     classes where none lies beside Sentinel-2, or another one is meant.
 
     Every refusal is a MultimodalError that says what to do: missing channels, no CRS, units that
-    are none, no overlap; a DecisionError asks for what only the user can know.
+    are none, no overlap; a DecisionError asks for what only the user can know. At a cancel it is
+    a CancelledError, before the next file or window is read.
     """
-    with rasterio.Env(**LOOKING_OPTIONS):
+    with stopped_by(is_cancelled), rasterio.Env(**LOOKING_OPTIONS):
         return _open(s2, s1, spec, stride, mask, options)
 
 
@@ -114,10 +117,15 @@ class Scene(Understood):
         )
 
     def describe(
-        self, extent_wkt: str | None = None, aoi_wkt: str | None = None, min_valid: float = 0.75
+        self,
+        extent_wkt: str | None = None,
+        aoi_wkt: str | None = None,
+        min_valid: float = 0.75,
+        is_cancelled: Callable[[], bool] = lambda: False,
     ) -> dict[str, Any]:
         """Return what was understood as plain values for JSON; see :mod:`.report`."""
-        return describe(self, self._warnings, extent_wkt, aoi_wkt, min_valid)
+        with stopped_by(is_cancelled):
+            return describe(self, self._warnings, extent_wkt, aoi_wkt, min_valid)
 
 
 def _open(

@@ -7,6 +7,7 @@ from qgis.PyQt.QtWidgets import QCheckBox, QPushButton
 
 from .. import journals, settings
 from ..about import tr
+from ..core.contract.job import MAX_BATCH
 from .widgets import choice, form, name_children, number_box
 
 _MEGABYTE = 1024**2
@@ -19,7 +20,7 @@ class AdvancedBox(QgsCollapsibleGroupBox):
         super().__init__(tr("Advanced"))
         self.stride = number_box(0, 100_000, tr("tile size"), tr("px"))
         self.stride.setToolTip(tr("Distance of tiles; smaller than a tile makes them overlap"))
-        self.batch_size = number_box(0, 4096, tr("automatic"))
+        self.batch_size = number_box(0, MAX_BATCH, tr("automatic"))
         self.batch_size.setToolTip(tr("Tiles computed at once; smaller needs less memory"))
         self.min_valid = number_box(0, 100, "", "%")
         self.min_valid.setPrefix(tr("at least "))

@@ -14,12 +14,11 @@ from qgis.core import (
 )
 
 from ..about import tr
-from ..core.contract.drive import check_room
 from ..core.contract.errors import CancelledError, MultimodalError, OutputError
 from ..core.contract.job import ClassifyJob
 from ..core.contract.messages import Plan
 from ..core.contract.model_folder import read_spec
-from ..core.contract.result import COMPLETE, PARTIAL, result_bytes
+from ..core.contract.result import COMPLETE, PARTIAL
 from ..core.contract.spec import ModelSpec
 from ..core.contract.target import is_there
 from ..progress_text import repeat_text, summary_text
@@ -28,7 +27,7 @@ from ..style import ResultStyler, apply_style, save_default_style
 from ..worker import session_worker
 from . import parameters as names
 from .base import WorkerAlgorithm
-from .destination import Place, check_written, fill, sink_place
+from .destination import Place, check_room_for, check_written, fill, sink_place
 from .reading import JobReader
 from .reporter import Reporter
 
@@ -81,47 +80,58 @@ class ClassifyAlgorithm(WorkerAlgorithm):
     def work(
         self, parameters: dict, context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> dict[str, Any]:
-        """Run the worker, then copy its journal to the sink, also after a cancel."""
+        """Run the worker, then copy its journal to the sink, also after a cancel or a failure."""
         assert self._job is not None
-        state = self._run(self._job, parameters, feedback)
-        journal = open_journal(Path(self._job.output))
+        state, failure = self._run(self._job, parameters, feedback)
+        try:
+            results = self._hand_over(Path(self._job.output), parameters, context, feedback)
+        except OutputError as problem:
+            # Why the run broke off comes first: without that there might have been room.
+            raise problem if failure is None else _with(failure, problem.message) from problem
+        if failure is not None:
+            # Half a map must not pass for a result in a model or a script.
+            raise _with(failure, _where_it_is(results, sink_place(parameters.get(names.OUTPUT))))
+        return {**results, names.STATE: state}
+
+    def _hand_over(
+        self, path: Path, parameters: dict, context: QgsProcessingContext,
+        feedback: QgsProcessingFeedback,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Copy the tiles that a run has finished to the sink."""
+        journal = open_journal(path)
         feedback.pushInfo(tr("Journal: {}").format(journal.path))
         destination, counts = self._copy(journal, parameters, context)
         self._style(destination, parameters, context)
-        return {
-            names.OUTPUT: destination,
-            names.JOURNAL: str(journal.path),
-            names.STATE: state,
-            **counts,
-        }
+        return {names.OUTPUT: destination, names.JOURNAL: str(journal.path), **counts}
 
-    def _run(self, job: ClassifyJob, parameters: dict, feedback: QgsProcessingFeedback) -> str:
-        """Run the worker; returns ``complete`` or ``partial``, the latter also after a crash."""
+    def _run(
+        self, job: ClassifyJob, parameters: dict, feedback: QgsProcessingFeedback
+    ) -> tuple[str, MultimodalError | None]:
+        """Run the worker; returns how it ended, and what it failed of after tiles were finished."""
         place = sink_place(parameters.get(names.OUTPUT))
         reporter = Reporter(feedback, lambda plan: self._check_room(plan, place))
         try:
             summary = session_worker().run(job, reporter.on_message, reporter.is_stopped)
         except MultimodalError as problem:
-            self._tell_broken(problem, reporter, feedback)
-            return PARTIAL
+            return PARTIAL, self._kept(problem, reporter, feedback)
         if reporter.refusal is not None:
             raise reporter.refusal
         text = repeat_text if reporter.was_complete else summary_text
         feedback.pushInfo(text(summary))
         if summary.state != COMPLETE:
             feedback.pushWarning(_how_to_go_on(job))
-        return summary.state
+        return summary.state, None
 
     def _check_room(self, plan: Plan, place: Place | None) -> None:
         assert self._spec is not None
+        assert self._job is not None
         if place is not None and plan.todo:
-            # Skipped tiles take less, and how many there will be is not known.
-            check_room(place.path.absolute(), result_bytes(plan.tiles, 0, len(self._spec.classes)))
+            check_room_for(place, Path(self._job.output), plan, len(self._spec.classes))
 
-    def _tell_broken(
+    def _kept(
         self, problem: MultimodalError, reporter: Reporter, feedback: QgsProcessingFeedback
-    ) -> None:
-        """Say why a run broke off; it is raised where there is no new tile to show."""
+    ) -> MultimodalError | None:
+        """Return a failure that leaves new tiles to copy, None for a cancel; raise any other."""
         assert self._job is not None
         if reporter.refusal is not None:
             raise reporter.refusal
@@ -129,11 +139,11 @@ class ClassifyAlgorithm(WorkerAlgorithm):
         is_worth = reporter.has_new_tiles or is_cancel
         if not (is_worth and is_there(Path(self._job.output))):
             raise problem
-        if is_cancel:
-            feedback.pushWarning(problem.message)
-        else:
-            feedback.reportError(problem.message, False)
+        if not is_cancel:
+            return problem
+        feedback.pushWarning(problem.message)
         feedback.pushWarning(_how_to_go_on(self._job))
+        return None
 
     def _copy(
         self, journal: Journal, parameters: dict, context: QgsProcessingContext
@@ -179,6 +189,22 @@ def _how_to_go_on(job: ClassifyJob) -> str:
         "Stopped before the end: the finished tiles are in the output, and in the journal '{}'. "
         "The same run again, with this journal, goes on from there."
     ).format(job.output)
+
+
+def _with(failure: MultimodalError, more: str) -> MultimodalError:
+    """Return the failure with another sentence; code and details stay."""
+    return type(failure)(f"{failure.message}\n{more}", **failure.details)
+
+
+def _where_it_is(results: dict[str, Any], place: Place | None) -> str:
+    """Say after a failure where the finished tiles are; a scratch layer goes with the run."""
+    text = tr(
+        "The finished tiles ({}) are in the journal '{}': the same run again, with this journal, "
+        "goes on from there."
+    ).format(results[names.CLASSIFIED] + results[names.SKIPPED], results[names.JOURNAL])
+    if place is None:
+        return text
+    return text + tr(" The output '{}' has them too; it is not the whole map.").format(place.path)
 
 
 def _help() -> str:

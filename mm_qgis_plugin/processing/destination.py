@@ -19,7 +19,10 @@ from qgis.core import (
 )
 
 from ..about import tr
+from ..core.contract.drive import check_room, is_same_drive
 from ..core.contract.errors import OutputError
+from ..core.contract.messages import Plan
+from ..core.contract.result import result_bytes
 
 _DATABASE = re.compile(r"ogr:dbname='(?P<path>[^']+)'(?:\s+table=\"(?P<table>[^\"]+)\")?.*", re.S)
 _SEPARATORS = tuple(filter(None, ("/", os.sep, os.altsep)))
@@ -76,6 +79,21 @@ def check_sink(place: Place | None, inputs: Iterable[Place]) -> None:
                 ).format(path)
             )
     _check_writable(path)
+
+
+def check_room_for(place: Place, journal: Path, plan: Plan, classes: int) -> None:
+    """Raise an OutputError where a drive is certainly too small for what the sink will take.
+
+    What the journal has yet to take is counted too, where it lies on the same drive; a file that
+    the sink replaces is room.
+    """
+    path = place.path.absolute()
+    classified = max(plan.tiles - plan.expected_skipped, 0)
+    needed = result_bytes(plan.tiles, classified, classes)
+    if is_same_drive(path, journal):
+        needed += result_bytes(plan.todo, classified * plan.todo // plan.tiles, classes)
+    replaced = path.stat().st_size if not place.table and os.path.isfile(path) else 0
+    check_room(path, max(needed - replaced, 0))
 
 
 def fill(sink: QgsFeatureSink, features: Iterable[QgsFeature]) -> int:

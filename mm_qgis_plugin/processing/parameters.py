@@ -31,7 +31,7 @@ from ..core.contract.benchmark import (
     MOST_REPEATS,
     MOST_TILES,
 )
-from ..core.contract.job import PRECISIONS
+from ..core.contract.job import MAX_BATCH, PRECISIONS
 from ..core.contract.scene_options import AUTO, DEFAULT_MAX_DAYS, S1_UNITS
 
 S2 = "S2"
@@ -91,7 +91,9 @@ def inspect_definitions() -> Iterator[QgsProcessingParameterDefinition]:
     yield from _inputs()
     yield from _area()
     yield _choice(DEVICE, tr("Device"), DEVICES)
-    yield _number(BATCH_SIZE, tr("Batch size (0: automatic)"), minValue=0, defaultValue=0)
+    yield _number(
+        BATCH_SIZE, tr("Batch size (0: automatic)"), minValue=0, maxValue=MAX_BATCH, defaultValue=0
+    )
     for group in (_paths_and_bands(), _decisions(), _rarely_needed()):
         yield from _advanced(group)
 
@@ -110,7 +112,7 @@ def outputs() -> Iterator[QgsProcessingOutputDefinition]:
     yield QgsProcessingOutputNumber(CLASSIFIED, tr("Tiles classified"))
     yield QgsProcessingOutputNumber(SKIPPED, tr("Tiles skipped"))
     yield QgsProcessingOutputFile(JOURNAL, tr("Journal"))
-    yield QgsProcessingOutputString(STATE, tr("State: complete or partial"))
+    yield QgsProcessingOutputString(STATE, tr("State: complete, or partial after a cancel"))
 
 
 def inspect_outputs() -> Iterator[QgsProcessingOutputDefinition]:

@@ -370,6 +370,74 @@ def test_the_managed_environment_is_found(tmp_path: Path) -> None:
     assert runtime.find_worker_python(None, tmp_path) == python
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script stands in for Python")
+def test_the_python_is_asked_once_while_nothing_changes(tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+
+    def install(python: Path) -> str:
+        python.parent.mkdir(parents=True, exist_ok=True)
+        python.write_text(f"#!/bin/sh\necho {python} >> {asked}\necho missing\n")
+        python.chmod(0o755)
+        return str(python)
+
+    def times() -> int:
+        return len(asked.read_text().splitlines())
+
+    finder, first = runtime.PythonFinder(), install(tmp_path / "first")
+    managed = tmp_path / "managed"
+    for _ in range(3):
+        assert finder.find(first, managed) == Path(first)
+    assert times() == 1
+    os.utime(first, (1, 1))
+    finder.find(first, managed)
+    assert times() == 2, "another file under the same name"
+    own = install(runtime.managed_python(managed))
+    assert finder.find(None, managed) == Path(own)
+    assert times() == 3, "another setting"
+    finder.forget()
+    finder.find(None, managed)
+    assert times() == 4
+    Path(own).unlink()
+    with pytest.raises(RuntimeMissingError):
+        finder.find(own, managed)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script stands in for Python")
+def test_a_managed_environment_that_appears_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def install(python: Path) -> Path:
+        python.parent.mkdir(parents=True, exist_ok=True)
+        python.write_text("#!/bin/sh\necho missing\n")
+        python.chmod(0o755)
+        return python
+
+    host = install(tmp_path / "host" / "bin" / "python3")
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "host"))
+    finder = runtime.PythonFinder()
+    assert finder.find(None, tmp_path) == host
+    managed = install(runtime.managed_python(tmp_path))
+    assert finder.find(None, tmp_path) == managed
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script stands in for Python")
+def test_a_cancel_while_the_python_is_asked(tmp_path: Path) -> None:
+    slow, child = tmp_path / "python", tmp_path / "child"
+    slow.write_text(f"#!/bin/sh\nsleep 60 &\necho $! > {child}.part\nmv {child}.part {child}\nwait")
+    slow.chmod(0o755)
+    at: list[float] = []
+
+    def is_cancelled() -> bool:
+        if child.exists():
+            at.append(time.monotonic())
+        return bool(at)
+
+    with pytest.raises(CancelledError, match="looked for"):
+        runtime.PythonFinder().find(str(slow), tmp_path, is_cancelled)
+    assert time.monotonic() - at[0] < 2
+    assert not is_sleeping(child.read_text())
+
+
 # An interpreter that answers when it is asked for its packages.
 ANSWERS = "#!/bin/sh\n[ $2 = -c ] && echo missing && exit 0\n"
 

@@ -24,6 +24,7 @@ from multimodal.contract.errors import (
 from multimodal.contract.model_folder import CONFIG_FILE, read_spec
 from multimodal.contract.spec import default_spec
 from multimodal.contract.weights import WEIGHTS_FILE
+from multimodal.finite import all_finite
 
 
 def tiles(size=64):
@@ -221,6 +222,60 @@ def change_weights(folder, change):
     tensors = load_file(folder / WEIGHTS_FILE)
     change(tensors)
     save_file(tensors, folder / WEIGHTS_FILE)
+
+
+FLOAT8 = [torch.float8_e4m3fn, torch.float8_e5m2]
+
+
+@pytest.mark.parametrize("kind", FLOAT8)
+def test_weights_of_eight_bits_are_numbers_too(folder, kind):
+    def narrow(tensors):
+        for key, value in tensors.items():
+            if value.is_floating_point():
+                tensors[key] = value.to(kind)
+
+    change_weights(folder, narrow)
+    checkpoint.check_folder(without_checksum(folder))
+    loaded = load_model(folder).state_dict()
+    for key, value in load_file(folder / WEIGHTS_FILE).items():
+        assert torch.equal(loaded[key], value.to(loaded[key].dtype))
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, *FLOAT8])
+@pytest.mark.parametrize("read", [load_model, checkpoint.check_folder])
+def test_weights_that_are_no_numbers_are_refused(folder, kind, read):
+    def spoil(tensors):
+        spoiled = tensors["classifier.fc.bias"]
+        spoiled[-1] = torch.nan
+        tensors["classifier.fc.bias"] = spoiled.to(kind)
+
+    change_weights(folder, spoil)
+    with pytest.raises(ModelFolderError, match=r"not finite, in classifier\.fc\.bias"):
+        read(without_checksum(folder))
+
+
+def test_what_counts_as_finite():
+    assert all_finite(torch.tensor([1, 2]))
+    assert all_finite(torch.full((4,), 3e38)), "a sum that overflows"
+    assert not all_finite(torch.tensor([1.0, torch.inf]).to(torch.float8_e5m2))
+
+
+def test_a_kind_that_torch_only_stores_is_refused_by_name(folder):
+    kind = getattr(torch, "float4_e2m1fn_x2", None)
+    if kind is None:
+        pytest.skip("this torch has no float4")
+    stored = torch.zeros(19, dtype=torch.uint8).view(kind)
+    with pytest.raises(ConfigError, match="float4"):
+        all_finite(stored)
+    # In a file its shape counts two numbers a byte, and tells first.
+    change_weights(folder, lambda tensors: tensors.update({"classifier.fc.bias": stored}))
+    with pytest.raises(ModelFolderError, match="instead of"):
+        load_model(without_checksum(folder))
+
+
+def without_checksum(folder):
+    edit(folder, lambda config: config["spec"].update(weights_sha256=""))
+    return folder
 
 
 @pytest.mark.parametrize(

@@ -487,6 +487,13 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path, key, value):
         loaded(path)
 
 
+def test_weights_of_eight_bits_are_asked_too(tmp_path):
+    state = {name: tensor.clone() for name, tensor in tiny_vit().items()}
+    state["cls_token"] = torch.full_like(state["cls_token"], torch.nan).to(torch.float8_e4m3fn)
+    with pytest.raises(WeightsUnavailableError, match="NaN or infinite"):
+        loaded(saved(state, tmp_path / "mine.pth"))
+
+
 def test_a_folder_of_weights_that_are_no_numbers_is_refused(tmp_path):
     network = loaded(saved(tiny_vit(), tmp_path / "mine.pth")).model
     with torch.no_grad():

@@ -52,7 +52,7 @@ def answer(order: dict, script: dict) -> None:
 
 
 def main(path: str) -> None:
-    say("hello", "", protocol=2, version="0", python="3", pid=os.getpid(), log="")
+    say("hello", "", protocol=3, version="0", python="3", pid=os.getpid(), log="")
     for line in sys.stdin:
         order = json.loads(line)
         # Read anew each time: a test may change its mind.

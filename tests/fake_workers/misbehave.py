@@ -23,7 +23,7 @@ def say(kind: str, job: str, **payload: object) -> None:
     print(json.dumps({"type": kind, "job": job, "payload": payload}), flush=True)
 
 
-def hello(protocol: int = 2) -> None:
+def hello(protocol: int = 3) -> None:
     say("hello", "", protocol=protocol, version="0", python="3", pid=os.getpid(), log="")
 
 
@@ -177,7 +177,7 @@ def main(mode: str) -> None:
         time.sleep(60)
     if mode == "exit_early":
         exit_early()
-    hello(99 if mode == "other_protocol" else 2)
+    hello(99 if mode == "other_protocol" else 3)
     {
         "behave": behave, "crash": crash, "garbage": garbage, "flood": flood, "fail": fail,
         "ignore_cancel": ignore_cancel, "obey_cancel": obey_cancel, "other_protocol": behave,

@@ -73,14 +73,15 @@ class HeavyImport(importlib.abc.MetaPathFinder):
 
 
 def rig_all() -> None:
+    import rasterio
     import torch
 
-    from multimodal import checkpoint, scene
+    from multimodal import checkpoint
     from multimodal.predictions import Journal, schema
     from multimodal.scene.warp import StackReader
 
-    # The pipeline takes these two by name when it is imported, which comes next.
-    rig(scene, "open_scene", "open")
+    rig(rasterio, "open", "file")
+    # The pipeline takes it by name when it is imported, which comes next.
     rig(checkpoint, "from_pretrained", "model")
     rig(torch.nn.Conv2d, "forward", "batch")
     rig(StackReader, "read", "read")

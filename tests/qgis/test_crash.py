@@ -12,14 +12,21 @@ from pathlib import Path
 
 import pytest
 from qgis.core import (
+    QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingFeedback,
+    QgsProcessingModelAlgorithm,
+    QgsProcessingModelChildAlgorithm,
+    QgsProcessingModelChildParameterSource,
     QgsProject,
     QgsRuleBasedRenderer,
     QgsVectorLayer,
 )
 
+from mm_qgis_plugin.core.contract.errors import OutputError
+from mm_qgis_plugin.core.contract.messages import Plan
 from mm_qgis_plugin.gui.dock import ClassifyDock
+from mm_qgis_plugin.processing.destination import Place, check_room_for
 from mm_qgis_plugin.worker import session_worker
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills as on POSIX")
@@ -88,18 +95,18 @@ def held(path: Path):
         other.stdin.close()
 
 
-def test_processing_gives_what_a_killed_worker_had_finished(
+def test_processing_fails_and_keeps_what_a_killed_worker_had_finished(
     parameters: dict, tmp_path: Path
 ) -> None:
     journal, output = tmp_path / "journal.gpkg", tmp_path / "out.gpkg"
     files = {"JOURNAL": str(journal), "OUTPUT": str(output)}
-    feedback = Said(kill_the_worker)
-    result = run(parameters, feedback, **files, **LONG)
-    assert result["STATE"] == "partial"
-    said = "\n".join(feedback.lines)
+    with pytest.raises(QgsProcessingException) as failed:
+        run(parameters, Said(kill_the_worker), **files, **LONG)
+    said = str(failed.value)
     assert "ended without a word" in said
-    assert str(journal) in said
+    assert f"journal '{journal}'" in said
     assert "goes on from there" in said
+    assert f"'{output}' has them too; it is not the whole map" in said
     part = QgsVectorLayer(str(output), "out", "ogr")
     assert part.featureCount() == len(rows(journal)) > 0
     assert isinstance(part.renderer(), QgsRuleBasedRenderer)
@@ -111,6 +118,47 @@ def test_processing_gives_what_a_killed_worker_had_finished(
     assert again["STATE"] == "complete"
     numbers = [tile for _, tile, _ in rows(journal)]
     assert numbers == sorted(set(numbers))
+
+
+def test_a_failure_into_a_scratch_layer_names_the_journal_alone(
+    parameters: dict, tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal.gpkg"
+    with pytest.raises(QgsProcessingException, match="goes on from there") as failed:
+        run(parameters, Said(kill_the_worker), JOURNAL=str(journal), **LONG)
+    assert str(journal) in str(failed.value)
+    assert "The output" not in str(failed.value)
+
+
+def test_a_failure_whose_output_cannot_be_written_tells_both(
+    parameters: dict, tmp_path: Path
+) -> None:
+    folder = tmp_path / "goes"
+    folder.mkdir()
+
+    def act() -> None:
+        kill_the_worker()
+        folder.rmdir()
+
+    with pytest.raises(QgsProcessingException) as failed:
+        run(parameters, Said(act), OUTPUT=str(folder / "out.gpkg"), **LONG)
+    said = str(failed.value)
+    assert said.index("ended without a word") < said.index("The output cannot be written")
+
+
+def test_a_model_does_not_go_on_with_half_a_map(parameters: dict, tmp_path: Path) -> None:
+    model = QgsProcessingModelAlgorithm("model")
+    child = QgsProcessingModelChildAlgorithm("multimodal:classify")
+    child.setChildId("classify")
+    values = {**parameters, "JOURNAL": str(tmp_path / "journal.gpkg"), **LONG}
+    for name, value in values.items():
+        source = QgsProcessingModelChildParameterSource.fromStaticValue(value)
+        child.addParameterSources(name, [source])
+    model.addChildAlgorithm(child)
+    feedback = Said(kill_the_worker)
+    _, is_good = model.run({}, QgsProcessingContext(), feedback)
+    assert not is_good
+    assert "goes on from there" in "\n".join(feedback.lines)
 
 
 def test_a_cancel_names_the_journal(parameters: dict, tmp_path: Path) -> None:
@@ -172,16 +220,53 @@ def test_a_file_that_another_run_writes_is_refused_by_both_doors(
         assert "Another run holds" in dock.panel.message.text()
 
 
-def test_a_sink_on_a_drive_that_is_too_small(parameters: dict, tmp_path: Path) -> None:
-    drive = tmp_path / "tiny"
-    drive.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(drive)]
+@contextmanager
+def small_drive(place: Path, size: str):
+    """Mount a small file system, where this user may."""
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
     if subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("no file system can be mounted here")
     try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=False)
+
+
+def test_a_sink_on_a_drive_that_is_too_small(parameters: dict, tmp_path: Path) -> None:
+    with small_drive(tmp_path / "tiny", "64k") as drive:
         with pytest.raises(QgsProcessingException, match=r"takes about .* MB free"):
             run(parameters, Said(), OUTPUT=str(drive / "out.gpkg"))
         assert list(drive.iterdir()) == []
         assert run(parameters, Said())["STATE"] == "complete", "the worker serves on"
-    finally:
-        subprocess.run(["umount", "-l", str(drive)], check=False)
+
+
+def test_the_room_of_a_sink_counts_probabilities_and_the_journal_beside_it(
+    parameters: dict, tmp_path: Path
+) -> None:
+    """2821 tiles, most of them with 19 probabilities."""
+    with small_drive(tmp_path / "small", "800k") as drive:
+        output = {"OUTPUT": str(drive / "out.gpkg"), "STRIDE": 4}
+        with pytest.raises(QgsProcessingException, match=r"takes about 1\.\d MB, .* 0\.8 MB free"):
+            run(parameters, Said(), **output)
+    with small_drive(tmp_path / "larger", "2m") as drive:
+        output = {"OUTPUT": str(drive / "out.gpkg"), "STRIDE": 4}
+        journal = {"JOURNAL": str(drive / "journal.gpkg")}
+        with pytest.raises(QgsProcessingException, match=r"takes about 2\.\d MB, .* 2\.\d MB free"):
+            run(parameters, Said(), **output, **journal)
+        # Where the journal lies elsewhere there is room: the run begins, and is cancelled.
+        feedback = Said(lambda: feedback.cancel())
+        assert run(parameters, feedback, **output)["STATE"] == "partial"
+
+
+def test_what_a_sink_replaces_is_room(tmp_path: Path) -> None:
+    plan = Plan(2821, 2821, "", "cpu", "fp32", 8, expected_skipped=300)
+    journal = tmp_path / "journal.gpkg"
+    with small_drive(tmp_path / "small", "1600k") as drive:
+        path = drive / "out.gpkg"
+        path.write_bytes(bytes(1_400_000))
+        check_room_for(Place(path), journal, plan, 19)
+        with pytest.raises(OutputError, match="takes about"):
+            check_room_for(Place(path, "table"), journal, plan, 19)
+        with pytest.raises(OutputError, match="takes about"):
+            check_room_for(Place(drive / "other.gpkg"), journal, plan, 19)

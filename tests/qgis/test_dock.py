@@ -39,6 +39,7 @@ from qgis.PyQt.QtWidgets import (
 
 from mm_qgis_plugin import settings
 from mm_qgis_plugin.core.contract.errors import JobError, OutputError
+from mm_qgis_plugin.core.contract.job import MAX_BATCH
 from mm_qgis_plugin.gui import dock as dock_module
 from mm_qgis_plugin.gui import status_panel as status
 from mm_qgis_plugin.gui.dock import ClassifyDock
@@ -86,6 +87,11 @@ def one_raster_twice(dock: ClassifyDock, folder: Path) -> None:
 
 def say(dock: ClassifyDock) -> str:
     return dock.panel.message.text()
+
+
+def test_the_batch_size_is_offered_as_far_as_a_job_takes_it(dock: ClassifyDock, provider) -> None:
+    parameter = provider.algorithm("classify").parameterDefinition("BATCH_SIZE")
+    assert dock.advanced.batch_size.maximum() == parameter.maximum() == MAX_BATCH
 
 
 def test_layers_are_guessed_and_the_model_is_described(dock: ClassifyDock) -> None:

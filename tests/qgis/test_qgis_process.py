@@ -124,6 +124,28 @@ def test_no_worker_outlives_a_killed_program_and_the_next_run_goes_on(
     assert "of them done before" in done.stdout
 
 
+def test_a_worker_that_dies_fails_the_program_and_keeps_the_tiles(
+    qgis_process, tmp_path: Path, s2_path: str, s1_path: str, model_folder: str
+) -> None:
+    journal, output, said = (tmp_path / name for name in ("journal.gpkg", "tiles.gpkg", "said"))
+    program = subprocess.Popen(
+        [
+            str(PROGRAM), "run", "multimodal:classify", f"--S2={s2_path}", f"--S1={s1_path}",
+            f"--MODEL={model_folder}", "--DEVICE=cpu", "--STRIDE=20", "--BATCH_SIZE=1",
+            f"--JOURNAL={journal}", f"--OUTPUT={output}",
+        ],
+        env=qgis_process.environment, stdout=said.open("w"), stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    wait_for(lambda: tiles_in(journal, "&immutable=1") > 2, 120)
+    for worker in children_of(program.pid):
+        os.kill(worker, SIGKILL)
+    assert program.wait(30) == 1, said.read_text()
+    assert "ended without a word" in said.read_text()
+    assert str(journal) in said.read_text()
+    part = QgsVectorLayer(str(output), "tiles", "ogr")
+    assert 2 < part.featureCount() == tiles_in(journal) < TILES
+
+
 def tiles_in(journal: Path, how: str = "") -> int:
     """Return how many tiles a file holds; ``how`` may pass over the lock of who writes it."""
     try:

@@ -24,7 +24,8 @@ from multimodal.contract.messages import Log, Message
 from multimodal.contract.spec import default_spec
 from multimodal.contract.weights import file_sha256
 from multimodal.inference import to_probabilities
-from multimodal.pipeline import NOT_FINITE, classify
+from multimodal.pipeline import classify
+from multimodal.rows import NOT_FINITE
 
 BAD = [float("nan"), float("inf"), float("-inf")]
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import rasterio
 import torch
 
 from multimodal.batching import MOST, BatchSize
@@ -18,7 +21,9 @@ from multimodal.contract.errors import CancelledError
 from multimodal.contract.job import ClassifyJob
 from multimodal.devices import known_device
 from multimodal.inference import BatchStopped, Predictor
+from multimodal.inspection import inspect
 from multimodal.pipeline import classify
+from multimodal.scene import sampling
 
 CPU = known_device(torch.device("cpu"))
 # The hundred convolutions of the sample model take 0.1 s each while a file is there.
@@ -112,8 +117,58 @@ def test_a_cancel_while_the_model_is_loaded(job: ClassifyJob) -> None:
         from_pretrained(job.model, is_cancelled=lambda: True)
 
 
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note every raster that is opened, and every window that is read of one."""
+    noted: list[str] = []
+    for owner, name in ((rasterio, "open"), (rasterio.io.DatasetReader, "read")):
+        noting(owner, name, noted, monkeypatch)
+    return noted
+
+
+@pytest.mark.parametrize("act", [classify, inspect])
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_a_cancel_while_the_scene_is_opened_opens_and_reads_no_more(
+    job: ClassifyJob, reads: list[str], act: Callable[..., object], number: int
+) -> None:
+    with pytest.raises(CancelledError, match="while the rasters were looked at"):
+        act(job, is_cancelled=lambda: len(reads) >= number)
+    assert len(reads) == number
+    assert not Path(job.output).exists()
+
+
+def test_a_cancel_stops_the_threads_that_look_at_a_large_raster(
+    large_job: ClassifyJob, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "WHOLE", 500)
+    before = set(threading.enumerate())
+    with pytest.raises(CancelledError):
+        inspect(large_job, lambda: len(reads) >= 30)
+    # What each thread was at when it came.
+    assert 30 <= len(reads) <= 30 + sampling.READERS
+    assert set(threading.enumerate()) <= before
+    monkeypatch.undo()
+    assert inspect(large_job)["selected"] == 144, "a cancel leaves nothing behind"
+
+
+def noting(owner: object, name: str, noted: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Note each call of a function that goes on to do what it does."""
+    inner = getattr(owner, name)
+
+    def noted_call(*arguments: object, **options: object) -> object:
+        noted.append(name)
+        return inner(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, noted_call)
+
+
 def test_batches_on_a_cpu_are_small(job: ClassifyJob) -> None:
     assert MOST["cpu"] == 8
     plans: list[m.Message] = []
-    classify(replace(job, batch_size=0), plans.append, lambda: True)
-    assert next(plan for plan in plans if isinstance(plan, m.Plan)).batch_size == 8
+
+    def on_message(message: m.Message) -> None:
+        if isinstance(message, m.Plan):
+            plans.append(message)
+
+    classify(replace(job, batch_size=0), on_message, lambda: bool(plans))
+    assert [plan.batch_size for plan in plans] == [8]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from multimodal.contract.drive import explained
 from multimodal.contract.errors import OutputError
 from multimodal.contract.job import ClassifyJob
 from multimodal.contract.messages import Message, Rows
@@ -194,6 +196,26 @@ def in_fork(work: Callable[[], object]) -> str:
     os.waitpid(child, 0)
     with os.fdopen(seen) as pipe:
         return pipe.read()
+
+
+@pytest.mark.parametrize(
+    ("problem", "words"),
+    [
+        (OSError(errno.EIO, "Input/output error", "/mnt/locked/is full/x.gpkg"), "failed"),
+        (OSError(errno.ENOSPC, "No space left on device", "/mnt/locked/x.gpkg"), "is full"),
+        (OSError(errno.EROFS, "Read-only file system", "/mnt/locked/x.gpkg"), "read-only"),
+        (PermissionError(errno.EACCES, "another process has locked a portion of the file",
+                         "x.gpkg"), "Another run holds"),
+        (sqlite3.OperationalError("database is locked"), "Another run holds"),
+        (sqlite3.OperationalError("attempt to write a readonly database"), "read-only"),
+    ],
+)  # fmt: skip
+def test_the_name_of_a_file_says_nothing_of_its_drive(
+    tmp_path: Path, problem: Exception, words: str
+) -> None:
+    with pytest.raises(OutputError, match=words) as told, explained(tmp_path / "out.gpkg"):
+        raise problem
+    assert words == "Another run holds" or "Another run holds" not in told.value.message
 
 
 def test_a_quota_that_no_file_system_tells(tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ from multimodal.contract.messages import Log, Message, Phase, Plan, Progress, Ro
 from multimodal.contract.spec import default_spec
 from multimodal.devices import Device, choose_device, choose_precision, known_device
 from multimodal.inference import Predictor, to_probabilities
-from multimodal.pipeline import NOT_FINITE, ModelCache, classify, to_rows
+from multimodal.pipeline import ModelCache, classify
+from multimodal.rows import NOT_FINITE, to_rows
 from multimodal.scene import Scene, open_scene
 from multimodal.scene.advice import scene_warnings
 
@@ -137,7 +138,13 @@ def test_cancel_keeps_finished_tiles_and_the_same_run_goes_on(large_job: Classif
 
 
 def test_cancel_before_the_first_tile_is_a_partial_result(job: ClassifyJob) -> None:
-    assert classify(job, is_cancelled=lambda: True).state == "partial"
+    plans: list[Message] = []
+
+    def on_message(message: Message) -> None:
+        if isinstance(message, Plan):
+            plans.append(message)
+
+    assert classify(job, on_message, lambda: bool(plans)).state == "partial"
     assert stored(job.output) == []
 
 
@@ -187,8 +194,14 @@ def test_cancel_before_the_first_tile_of_an_overwrite_keeps_the_old_result(
 ) -> None:
     classify(job)
     before = Path(job.output).read_bytes()
+    loading: list[Message] = []
+
+    def on_message(message: Message) -> None:
+        if isinstance(message, Phase) and message.name == "model":
+            loading.append(message)
+
     with pytest.raises(CancelledError, match="unchanged"):
-        classify(replace(job, overwrite=True), is_cancelled=lambda: True)
+        classify(replace(job, overwrite=True), on_message, lambda: bool(loading))
     assert Path(job.output).read_bytes() == before
 
 

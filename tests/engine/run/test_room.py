@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from multimodal import memory, room
+from multimodal import memory, pipeline, room
 from multimodal.contract.errors import DeviceError
 from multimodal.contract.job import ClassifyJob
 from multimodal.contract.messages import Log, Message
+from multimodal.devices import Device
 from multimodal.memory import free_memory
 from multimodal.pipeline import classify
 
@@ -87,3 +90,26 @@ def test_a_tight_run_is_told_and_goes_on(job: ClassifyJob, monkeypatch: pytest.M
     assert summary.state == "complete"
     told = [m.text for m in messages if isinstance(m, Log)]
     assert [text for text in told if "close other programs" in text] == list(summary.warnings)
+
+
+@pytest.mark.parametrize(("kind", "is_tight"), [("cpu", True), ("mps", True), ("cuda", False)])
+def test_what_a_card_holds_is_no_memory_of_the_computer(
+    job: ClassifyJob, monkeypatch: pytest.MonkeyPatch, kind: str, is_tight: bool
+) -> None:
+    """The warning of a run where there is room for reading 8 tiles, and not for computing them."""
+    twin = Device(torch.device("cpu"), kind, f"{kind} (Twin)")
+    monkeypatch.setattr(pipeline, "choose_device", lambda wanted: twin)
+    free = 2 * room.weights_bytes(job.model) + room.READING + 8 * 3 * 2**20
+    monkeypatch.setattr(room, "free_memory", lambda with_swap=False: free)
+    summary = classify(replace(job, batch_size=128))
+    told = [text for text in summary.warnings if "close other programs" in text]
+    assert bool(told) is is_tight
+
+
+def test_only_tiles_that_are_there_are_counted(
+    job: ClassifyJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 2 * room.weights_bytes(job.model) + room.READING + 10 * (room.COMPUTING + 3 * 2**20)
+    monkeypatch.setattr(room, "free_memory", lambda with_swap=False: free)
+    summary = classify(replace(job, batch_size=1000))
+    assert not [text for text in summary.warnings if "close other programs" in text]

@@ -25,7 +25,7 @@ from multimodal.devices import Device, known_device
 from multimodal.inference import Predictor
 from multimodal.model_cache import ModelCache
 from multimodal.pipeline import classify
-from multimodal.remembered import remember_batch
+from multimodal.remembered import remember_batch, remembered_batch
 from multimodal.shortage import is_out_of_memory
 
 CPU = known_device(torch.device("cpu"))
@@ -110,6 +110,19 @@ def twin(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return room
 
 
+def refusing_once(load: Callable) -> Callable:
+    """Return a ModelCache.get that finds no memory for the weights at its first call."""
+    asked: list[torch.device] = []
+
+    def get(self: ModelCache, folder: str, device: torch.device, *more: object) -> object:
+        asked.append(device)
+        if len(asked) == 1:
+            stated_shortage()
+        return load(self, folder, device, *more)
+
+    return get
+
+
 def recorded_device(path: str) -> tuple[str, str]:
     with sqlite3.connect(path) as connection:
         return connection.execute("SELECT device, warnings FROM mm_run").fetchone()
@@ -129,6 +142,32 @@ def test_a_gpu_without_room_for_one_tile_hands_over_to_the_cpu(
     device, warnings = recorded_device(job.output)
     assert device == summary.device
     assert "going on with the CPU" in warnings
+
+
+@pytest.mark.parametrize("at_the_weights", [True, False])
+def test_what_was_found_after_a_handover_is_remembered_of_the_cpu(
+    job: ClassifyJob, tiny_model: str, twin: list[int], at_the_weights: bool,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:  # fmt: skip
+    """A GPU that rounds: what comes after it is another device in another precision."""
+    monkeypatch.setattr(
+        pipeline, "choose_precision", lambda wanted, device: "tf32" if device is TWIN else "fp32"
+    )
+    if at_the_weights:
+        monkeypatch.setattr(ModelCache, "get", refusing_once(ModelCache.get))
+    job = replace(job, model=tiny_model, stride=40, batch_size=0)
+    summary = classify(job)
+    assert summary.device == "cuda:0 (Twin), then cpu"
+    model = str(fingerprint(job)["model"])
+    assert remembered_batch(model, "cpu fp32"), "found on the CPU, in full precision"
+    for other in ("cpu tf32", "cuda:0 (Twin) tf32", "cuda:0 (Twin) fp32"):
+        assert remembered_batch(model, other) is None
+    # The next run on the CPU, which is known by that key, begins with it.
+    monkeypatch.setattr(pipeline, "choose_device", lambda wanted: CPU)
+    again: list[Message] = []
+    classify(replace(job, output=str(tmp_path / "again.gpkg")), again.append)
+    (planned,) = [m.batch_size for m in again if isinstance(m, Plan)]
+    assert planned == remembered_batch(model, "cpu fp32")
 
 
 def test_a_gpu_with_little_room_goes_on_and_the_next_run_knows(
@@ -163,15 +202,7 @@ def test_a_remembered_size_that_no_longer_fits_is_found_anew(
 def test_weights_that_do_not_fit_onto_the_gpu_are_loaded_on_the_cpu(
     job: ClassifyJob, twin: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load, asked = ModelCache.get, []
-
-    def get(self: ModelCache, folder: str, device: torch.device, *more: object) -> object:
-        asked.append(device)
-        if len(asked) == 1:
-            stated_shortage()
-        return load(self, folder, device, *more)
-
-    monkeypatch.setattr(ModelCache, "get", get)
+    monkeypatch.setattr(ModelCache, "get", refusing_once(ModelCache.get))
     messages: list[Message] = []
     summary = classify(job, messages.append)
     assert (summary.state, summary.device) == ("complete", "cuda:0 (Twin), then cpu")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import rasterio.shutil
 
+from multimodal import watching
 from multimodal.contract.errors import OutputError, SourceError
 from multimodal.contract.job import ClassifyJob, RasterSource
 from multimodal.contract.messages import Message, Phase, Rows
@@ -85,6 +88,89 @@ def test_a_change_after_the_last_tile_was_read_is_noticed_too(order: ClassifyJob
         classify(order, spoil)
     with sqlite3.connect(order.output) as connection:
         assert connection.execute("SELECT state FROM mm_run").fetchone() == ("partial",)
+
+
+QUERIES = (
+    "SELECT count(*) FROM tiles",
+    "SELECT count(*) FROM rtree_tiles_geom",
+    "SELECT feature_count FROM gpkg_ogr_contents WHERE table_name = 'tiles'",
+)
+EXTENT = "SELECT min_x, min_y, max_x, max_y FROM gpkg_contents WHERE table_name = 'tiles'"
+WHOLE = "SELECT * FROM tiles"
+
+
+def asked(path: str, query: str) -> list[tuple]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(query).fetchall()
+
+
+@pytest.fixture
+def slow_drive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every look at a file take so long that the next one is not due within the run."""
+    look = watching._state
+
+    def slow(file: Path) -> watching.State | None:
+        time.sleep(0.3)
+        return look(file)
+
+    monkeypatch.setattr(watching, "_state", slow)
+
+
+def test_on_a_slow_drive_what_was_finished_since_the_last_look_is_taken_out(
+    order: ClassifyJob, tmp_path: Path, slow_drive: None
+) -> None:
+    source, original = tmp_path / "s2.tif", tmp_path / "original.tif"
+    shutil.copy2(source, original)
+    told: list[list[int]] = []
+
+    def spoil(message: Message) -> None:
+        if isinstance(message, Rows):
+            if not told:
+                replaced(source)
+            told.append([row.tile_id for row in message.rows])
+
+    with pytest.raises(SourceError, match=r"s2\.tif' was changed.* tiles are out of") as caught:
+        classify(order, spoil)
+    # A look stood before the first commit; nothing after it is believed.
+    first, later = len(told[0]), sum(map(len, told[1:]))
+    assert first + later == 21
+    assert f" {later} tiles are out of the result" in caught.value.message
+    assert [tile for (tile,) in asked(order.output, "SELECT tile_id FROM tiles")] == told[0]
+    assert [asked(order.output, query) for query in QUERIES] == [[(first,)]] * 3
+    partial = asked(order.output, EXTENT)
+    os.replace(original, source)
+    assert classify(order).state == "complete"
+    assert asked(order.output, EXTENT) != partial
+    whole = replace(order, output=str(tmp_path / "whole.gpkg"))
+    classify(whole)
+    for query in (*QUERIES, EXTENT, WHOLE):
+        assert asked(order.output, query) == asked(whole.output, query)
+
+
+def test_on_a_slow_drive_a_file_without_a_proven_tile_goes(
+    order: ClassifyJob, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slow_drive: None
+) -> None:
+    """The look before the first commit was not due: one came while the scene was opened."""
+    checked = watching.SourceWatch.check
+    monkeypatch.setattr(
+        watching.SourceWatch, "check",
+        lambda self, *, at_once=False: checked(self, at_once=True) if at_once else False,
+    )  # fmt: skip
+
+    def spoil(message: Message) -> None:
+        if isinstance(message, Rows):
+            touched(tmp_path / "s1.tif")
+
+    with pytest.raises(SourceError, match="21 tiles are out of the result"):
+        classify(order, spoil)
+    assert not Path(order.output).exists()
+
+
+def test_on_a_slow_drive_a_run_over_files_that_stay_keeps_all(
+    order: ClassifyJob, slow_drive: None
+) -> None:
+    assert classify(order).state == "complete"
+    assert asked(order.output, QUERIES[0]) == [(21,)]
 
 
 def test_a_change_before_the_first_tile_is_noticed(order: ClassifyJob) -> None:

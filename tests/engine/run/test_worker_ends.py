@@ -80,7 +80,7 @@ def state_of(path: str) -> tuple[str, int]:
 @pytest.mark.parametrize(
     ("place", "action", "least"),
     # The model first: a warm worker loads it no more.
-    [("model", "slow", 0), ("open", "slow", 0), ("read", "slow", 0), ("batch", "brief", 0),
+    [("model", "slow", 0), ("read", "slow", 0), ("batch", "brief", 0),
      ("write", "slow", 1), ("finish", "slow", 8)],
 )  # fmt: skip
 def test_a_cancel_in_each_phase(
@@ -105,6 +105,24 @@ def test_a_cancel_in_each_phase(
     worker = client._process
     assert client.run(job).state == "complete"
     assert worker in (None, client._process), "warm, unless it had to be killed"
+
+
+@pytest.mark.parametrize("act", ["run", "inspect"])
+def test_a_cancel_while_the_rasters_are_opened(
+    client: WorkerClient, rig: Rig, job: ClassifyJob, act: str
+) -> None:
+    """Each file that is opened takes 0.4 s, as on a slow drive: no other one is."""
+    client.run(replace(job, output=f"{job.output}.gpkg"))
+    worker = client._process
+    rig.set("file", "slow")
+    cancel = Cancel(rig)
+    with pytest.raises(CancelledError, match="while the rasters were looked at"):
+        getattr(client, act)(job, is_cancelled=cancel)
+    assert time.monotonic() - cancel.wanted_at < CANCEL_SECONDS
+    assert not Path(job.output).exists()
+    rig.set()
+    assert client.run(job).state == "complete"
+    assert client._process is worker, "warm"
 
 
 class Cancel:

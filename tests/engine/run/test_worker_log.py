@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from multimodal import cli, pipeline
+from multimodal.contract.job import ClassifyJob
+from multimodal.contract.log_file import log_paths
 
 WRITER = """
 import sys
@@ -71,3 +78,54 @@ def test_a_log_that_cannot_be_written_stops_nobody(start, tmp_path: Path) -> Non
     assert writer.stdout.readline() == "\n"
     writer.communicate(timeout=30)
     assert writer.returncode == 0
+
+
+def classify(job: ClassifyJob, home: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user who lives there."""
+    command = [
+        sys.executable, "-m", "multimodal.cli", "classify", "--s2", job.s2[0].path,
+        "--s1", job.s1[0].path, "--model", job.model, "--output", job.output, "--device", "cpu",
+    ]  # fmt: skip
+    surroundings = {"HOME": str(home), "USERPROFILE": str(home), "XDG_CACHE_HOME": str(home / "c")}
+    return subprocess.run(
+        [*command, *more], capture_output=True, text=True, check=False,
+        env={**os.environ, **surroundings, "LOCALAPPDATA": str(home / "c")},
+    )  # fmt: skip
+
+
+def test_the_command_line_logs_its_runs_too(job: ClassifyJob, tmp_path: Path) -> None:
+    assert classify(job, tmp_path, "--quiet").returncode == 0
+    log = tmp_path / "c" / "multimodal-sentinel" / "logs" / "worker.log"
+    text = log.read_text()
+    assert "command line " in text
+    assert "libraries: torch" in text
+    assert "'output': '~/out.gpkg'" in text
+    assert "Classifying 8 tiles on cpu" in text
+    assert "complete: 7 of 8 tiles" in text
+    assert str(tmp_path) not in text
+    again = classify(replace(job, model=str(tmp_path)), tmp_path)
+    assert again.returncode == 2
+    assert " log '" not in again.stderr, "what is explained needs no log"
+    assert "model_folder: " in log.read_text().removeprefix(text)
+
+
+def test_what_nobody_foresaw_names_the_log(
+    job: ClassifyJob, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def defect(*_: object) -> None:
+        raise ZeroDivisionError("no such thing")
+
+    monkeypatch.setattr(pipeline, "classify", defect)
+    before = list(logging.getLogger().handlers)
+    arguments = ["classify", "--s2", job.s2[0].path, "--s1", job.s1[0].path, "--model", job.model,
+                 "--output", job.output, "--json"]  # fmt: skip
+    assert cli.main(arguments) == 2
+    said = capsys.readouterr()
+    (log,) = log_paths()[:1]
+    assert f"The log '{log}' tells more" in said.err
+    assert json.loads(said.out.splitlines()[-1])["error"]["details"] == {"log": str(log)}
+    assert "Traceback" in log.read_text()
+    assert "ZeroDivisionError: no such thing" in log.read_text()
+    assert logging.getLogger().handlers == before
+    assert cli.main(arguments) == 2
+    assert log.read_text().count("ZeroDivisionError: no such thing") == 2, "the lock was let go"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from rasterio.transform import Affine
 from rasterio.windows import Window
 
@@ -18,7 +20,8 @@ from multimodal.contract.errors import SourceError
 from multimodal.contract.job import RasterSource
 from multimodal.contract.spec import ModelSpec
 from multimodal.scene import blocks, open_scene
-from multimodal.scene.pixels import BLOCK_CACHE
+from multimodal.scene.geometry import Geometry
+from multimodal.scene.pixels import BLOCK_CACHE, Band, open_raster, read_bands
 
 PROBE = Path(__file__).with_name("memory_probe.py")
 USUAL_MB = 450
@@ -105,3 +108,61 @@ def test_the_cache_keeps_huge_blocks_only_where_memory_allows_it(
     for free, more in ((None, block), (10**10, block), (3 * 10**8, 0)):
         monkeypatch.setattr(blocks, "free_memory", lambda with_swap=False, free=free: free)
         assert blocks.with_room_for(bands, usual) == {"GDAL_CACHEMAX": BLOCK_CACHE + more}
+
+
+LITTLE = """
+import resource, sys, warnings
+import numpy as np
+from multimodal.contract.errors import SourceError
+from multimodal.scene.pixels import Band, open_raster, read_bands
+from rasterio.windows import Window
+
+warnings.simplefilter("ignore")
+path = sys.argv[1]
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**28,) * 2)
+with open_raster(path) as dataset:
+    try:
+        read_bands(dataset, [Band("B02", path, 1, None, "uint16", 0)], Window(0, 0, 9, 9))
+    except SourceError as problem:
+        print(problem.message)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of addresses as on Linux")
+def test_a_block_that_finds_no_memory_is_not_called_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "large.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", count=1, height=16_000, width=16_000, dtype="uint16",
+        tiled=True, blockxsize=16_000, blockysize=16_000, compress="deflate", sparse_ok=True,
+        transform=Affine(10, 0, 300_000, 0, -10, 5_400_000),
+    ):  # fmt: skip
+        pass
+    done = subprocess.run(
+        [sys.executable, "-c", LITTLE, str(path)], capture_output=True, text=True, check=False
+    )
+    assert "not enough memory to read" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("is_inside", [False, True])
+def test_a_name_that_speaks_of_memory_is_no_want_of_it(
+    write_raster: Callable[..., RasterSource], tmp_path: Path, is_inside: bool
+) -> None:
+    """The driver quotes the file, or the one within a virtual raster."""
+    folder = tmp_path / "out of memory"
+    folder.mkdir()
+    values = np.linspace(300, 3000, 2000 * 240).reshape(1, 2000, 240).astype(np.uint16)
+    layout = {"compress": "lzw", "blockysize": 16}
+    name = write_raster("out of memory/cannot allocate.tif", values, ("B02",), **layout).path
+    content = bytearray(Path(name).read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 400] = b"\xff" * 400
+    Path(name).write_bytes(content)
+    if is_inside:
+        outer = str(tmp_path / "plain.vrt")
+        rasterio.shutil.copy(name, outer, driver="VRT")
+        name = outer
+    with open_raster(name) as dataset:
+        place = Geometry(dataset.crs, dataset.transform, dataset.width, dataset.height)
+        band = Band("B02", name, 1, place, "uint16", None)
+        with pytest.raises(SourceError, match="is damaged or incomplete"):
+            read_bands(dataset, [band])

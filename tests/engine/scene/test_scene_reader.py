@@ -17,12 +17,13 @@ from multimodal.contract.errors import JobError, NoOverlapError, SourceError
 from multimodal.contract.job import RasterSource
 from multimodal.contract.scene_options import SceneOptions
 from multimodal.contract.spec import ModelSpec, default_spec
-from multimodal.scene import Batch, Scene, open_scene
+from multimodal.scene import Batch, Scene, ahead, open_scene
 from multimodal.scene.ahead import read_ahead
 from multimodal.scene.assemble import normalised_difference
 from multimodal.scene.block_cache import cache_bytes, panel_width
 from multimodal.scene.planning import read_plan
 from multimodal.scene.reader import chunks
+from multimodal.scene.warp import StackReader
 
 Write = Callable[..., RasterSource]
 Make = Callable[..., np.ndarray]
@@ -412,6 +413,45 @@ def test_the_producer_is_one_item_ahead_and_no_more() -> None:
     assert len(made) == 3  # one taken, one waiting, one in hand
     items.close()
     assert scene_threads() == []
+
+
+def test_files_stay_open_for_a_reader_that_is_stuck(
+    pair: Pair, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closing them under it would be a crash in GDAL: only its own thread does, when it is back."""
+    reached, released = threading.Event(), threading.Event()
+    files: list[rasterio.DatasetReader] = []
+    read, opened = StackReader.read, rasterio.open
+
+    def stuck(self: StackReader, *window: int) -> np.ndarray:
+        reached.set()
+        assert released.wait(30)
+        return read(self, *window)
+
+    def noted(*arguments: object, **options: object) -> rasterio.DatasetReader:
+        files.append(opened(*arguments, **options))
+        return files[-1]
+
+    monkeypatch.setattr(ahead, "JOIN_SECONDS", 0.2)
+    with open_scene([pair[0]], [pair[1]], spec) as scene:
+        monkeypatch.setattr(StackReader, "read", stuck)
+        monkeypatch.setattr(rasterio, "open", noted)
+        cancelled = threading.Event()
+        batches = scene.batches(scene.select(), 2, 0.75, cancelled.is_set)
+        consumer = threading.Thread(target=list, args=(batches,))
+        consumer.start()
+        assert reached.wait(10)
+        started = time.monotonic()
+        cancelled.set()
+        consumer.join(5)
+        assert time.monotonic() - started < 2, "not for ever"
+        assert not consumer.is_alive()
+    assert files
+    assert not any(file.closed for file in files)
+    (reader,) = scene_threads()
+    released.set()
+    reader.join(10)
+    assert all(file.closed for file in files)
 
 
 def test_an_error_in_the_thread_reaches_the_consumer() -> None:

@@ -21,6 +21,7 @@ from multimodal.contract.job import RasterSource
 from multimodal.contract.spec import ModelSpec
 from multimodal.scene import Scene, open_scene
 from multimodal.scene.files import read_text
+from multimodal.scene.product import product_of
 
 Write = Callable[..., RasterSource]
 Make = Callable[..., np.ndarray]
@@ -184,6 +185,50 @@ def test_bands_chosen_one_by_one_still_find_their_metadata(
     with open_scene([RasterSource(str(f)) for f in files], [pair[1]], spec) as scene:
         assert scene.describe()["s2"]["offset"] == -1000
         assert scene.s2.bands["B02"].geometry.pixel_size_m == 10
+
+
+@pytest.mark.parametrize("is_renamed", [False, True])
+def test_a_product_without_metadata_does_not_take_those_around_it(
+    make_product: Callable[[str], Path], tmp_path: Path, is_renamed: bool
+) -> None:
+    """Neither where it has its name, nor where it was renamed."""
+    safe = make_product("2A")
+    place = safe.rename(tmp_path / "Innsbruck") if is_renamed else safe
+    (place / "MTD_MSIL2A.xml").rename(tmp_path / "MTD_MSIL2A.xml")
+    band = next(place.glob("GRANULE/*/IMG_DATA/R10m/*_B02_10m.jp2"))
+    for source in (band, place, tmp_path):
+        assert product_of(str(band), str(source)) is None
+
+
+def test_a_loose_band_takes_metadata_beside_it_and_none_from_above(
+    make_product: Callable[[str], Path], tmp_path: Path
+) -> None:
+    safe = make_product("2A")
+    loose = tmp_path / "mine" / "deep" / "down"
+    loose.mkdir(parents=True)
+    band = loose / "T33UUP_20230613T101031_B02_10m.jp2"
+    shutil.copy(next(safe.glob("GRANULE/*/IMG_DATA/R10m/*_B02_10m.jp2")), band)
+    for level in (tmp_path, tmp_path / "mine", loose.parent):
+        shutil.copy(safe / "MTD_MSIL2A.xml", level)
+        assert product_of(str(band), str(band)) is None
+    chosen = product_of(str(band), str(loose.parent))
+    assert chosen is not None
+    assert chosen.offset == -1000, "it lies in the folder that was chosen"
+    shutil.copy(safe / "MTD_MSIL2A.xml", loose)
+    beside = product_of(str(band), str(band))
+    assert beside is not None
+    assert beside.offset == -1000
+
+
+def test_a_renamed_product_still_finds_its_metadata(
+    make_product: Callable[[str], Path], tmp_path: Path
+) -> None:
+    for level in ("1C", "2A"):
+        renamed = make_product(level).rename(tmp_path / f"renamed {level}")
+        for band in renamed.glob("GRANULE/*/IMG_DATA/**/*_B02*.jp2"):
+            found = product_of(str(band), str(band))
+            assert found is not None
+            assert (found.level, found.offset) == (f"L{level}", -1000)
 
 
 @pytest.fixture
