@@ -3,7 +3,7 @@ SHELL := /bin/bash
 QGIS_RUN := source tools/env.sh && qgis_env XDG_RUNTIME_DIR="$$(runtime_dir)"
 DEV_PROFILES := build/dev/profiles
 
-.PHONY: help setup demo test test-engine test-qgis soak lint package plugin dev sample-model clean
+.PHONY: help setup demo test test-engine test-qgis soak bench bench-gpu lint package plugin dev sample-model clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s $$'\t'
@@ -29,6 +29,12 @@ test-qgis: plugin
 
 soak: setup  ## 500 killed runs, then two hours in one worker (SOAK_HOURS, SOAK_KILLS)
 	.venv/bin/python tests/soak/soak.py
+
+bench: setup  ## the figures of docs/benchmarks.md on this machine: half an hour on a CPU
+	.venv/bin/python tools/bench.py
+
+bench-gpu: setup  ## those of a GPU
+	.venv/bin/python tools/bench.py --gpu
 
 lint: setup  ## ruff and mypy; what plugins.qgis.org runs on the zip
 	.venv/bin/ruff check .

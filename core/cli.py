@@ -1,4 +1,4 @@
-"""The door for the shell: ``multimodal classify``, ``inspect`` and ``import-checkpoint``."""
+"""The door for the shell: ``multimodal classify``, ``inspect``, ``benchmark`` and others."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from .cli_arguments import job, plain_numbers, sources
+from .cli_benchmark import add_benchmark_arguments, measure
 from .cli_import import add_import_arguments, import_lines, run_import
 from .cli_output import allow_any_character, as_json, explain, write_out
 from .cli_scene import add_scene_arguments, mask_source, scene_options
 from .cli_text import model_lines, scene_lines, summary_lines
+from .contract.benchmark import benchmark_lines
 from .contract.channels import S1_BANDS, S2_BANDS
 from .contract.errors import CancelledError, InternalError, JobError, MultimodalError
 from .contract.job import PRECISIONS, check_sensors
@@ -25,14 +27,6 @@ from .contract.model_folder import read_spec
 from .contract.spec import default_spec
 from .contract.version import version
 from .estimate import with_seconds
-from .worker_log import (
-    log_begin,
-    log_job,
-    log_message,
-    log_of_a_command,
-    log_summary,
-    log_versions,
-)
 
 EXIT_OK, EXIT_ERROR, EXIT_CANCELLED = 0, 2, 130
 # A service that is stopped and a terminal that is closed end a run as Ctrl-C does.
@@ -97,6 +91,14 @@ def _interrupted_by(act: Callable[[int], None]) -> Iterator[None]:
 
 def _classify(options: argparse.Namespace) -> Answer:
     from .cli_progress import ProgressBar
+    from .worker_log import (
+        log_begin,
+        log_job,
+        log_message,
+        log_of_a_command,
+        log_summary,
+        log_versions,
+    )
 
     order = job(options)
     stop = threading.Event()
@@ -156,6 +158,13 @@ def _import(options: argparse.Namespace) -> Answer:
     return EXIT_OK, imported, import_lines(imported)
 
 
+def _benchmark(options: argparse.Namespace) -> Answer:
+    stop = threading.Event()
+    with _interrupted_by(lambda number: _interrupt(stop, number)):
+        result = measure(options, stop)
+    return EXIT_OK, result, benchmark_lines(result)
+
+
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong with the arguments as every other error is said."""
 
@@ -179,6 +188,8 @@ def _parser() -> argparse.ArgumentParser:
     model.add_argument("folder", metavar="DIR")
     text = "turn a training checkpoint into a model folder"
     add_import_arguments(_add(commands, "import-checkpoint", text, _import))
+    text = "measure how fast this machine classifies, and where the time goes"
+    add_benchmark_arguments(_add(commands, "benchmark", text, _benchmark))
     return parser
 
 

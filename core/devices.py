@@ -12,7 +12,7 @@ import torch
 
 from .contract.errors import DeviceError
 
-FP32, TF32 = "fp32", "tf32"
+FP32, TF32, BF16, FP16 = "fp32", "tf32", "bf16", "fp16"
 CPU = "cpu"
 _AMPERE = 8
 # CPU, MPS and the libraries of CUDA have no class of their own for a want of memory.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from .checkpoint import from_pretrained
 from .contract.model_folder import config_digest
@@ -20,6 +21,7 @@ from .devices import (
     no_room,
     raise_broken,
 )
+from .fast_forward import Way, build
 from .model import MultiModalModel
 from .room import check_weights_fit
 from .shortage import is_out_of_memory
@@ -31,6 +33,7 @@ class ModelCache:
 
     _key: tuple[str, ...] | None = None
     _model: MultiModalModel | None = None
+    _networks: dict[Way, nn.Module] = field(default_factory=dict)
 
     def get(
         self, folder: str, device: torch.device, is_cancelled: Callable[[], bool] = lambda: False
@@ -68,9 +71,21 @@ class ModelCache:
         """Return whether the model is there already."""
         return self._model is not None and self._key == _key(folder, device.torch)
 
+    def network(self, way: Way) -> nn.Module:
+        """Return the network of the model held that goes a way, made where it is not there."""
+        assert self._model is not None  # on_device was called
+        if way not in self._networks:
+            self.keep(way, build(self._model, way))
+        return self._networks[way]
+
+    def keep(self, way: Way, network: nn.Module) -> None:
+        """Keep the network that goes a way of the model held, and no other."""
+        self._networks = {way: network}
+
     def forget(self) -> None:
         """Let go of the model."""
         self._model = self._key = None
+        self._networks = {}
 
 
 def _key(folder: str, device: torch.device) -> tuple[str, ...]:

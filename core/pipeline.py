@@ -15,10 +15,10 @@ import torch
 
 from .batching import MOST, BatchSize
 from .contract.drive import check_room
-from .contract.errors import CancelledError, ModelFolderError, SourceError
+from .contract.errors import CancelledError, SourceError
 from .contract.job import MAX_BATCH, ClassifyJob, check_sensors, fingerprint, for_record
 from .contract.messages import Log, Message, Phase, Plan, Progress, Rows
-from .contract.model_folder import read_spec
+from .contract.model_folder import check_trained, read_spec
 from .contract.result import COMPLETE, PARTIAL, RunSummary, result_bytes
 from .contract.spec import ModelSpec
 from .contract.target import check_output, real_path
@@ -34,6 +34,7 @@ from .room import out_of_memory, tight_memory
 from .rows import not_finite_warning, to_rows
 from .scene import Batch, Scene, Tile
 from .watching import SourceWatch, taken_out
+from .way_choice import on_fastest_way, planned_precision, some_tiles
 
 # A line of the protocol has 16 MiB at most, and a model may have 1900 classes.
 _ROWS_A_LINE = 256
@@ -82,7 +83,7 @@ class _Run:
     def run(self) -> RunSummary:
         self.emit(Phase("open", "Opening the rasters"))
         spec = read_spec(self.job.model)
-        _check_trained(spec, self.job.model)
+        check_trained(spec, self.job.model)
         check_sensors(self.job.s1, spec)
         # The files as they are before anything is read of them.
         self.watch = SourceWatch(source.path for source in self.job.sources)
@@ -90,7 +91,7 @@ class _Run:
         check_output(self.job)
         with gpu_errors_told():
             device = choose_device(self.job.device)
-            self.precision = choose_precision(self.job.precision, device)
+            self.precision = planned_precision(device, str(identity["model"]), self.job.precision)
         self.device = device.name
         with opened(self.job, spec, self.is_cancelled) as scene:
             self.watch.narrow(scene.files)
@@ -115,6 +116,10 @@ class _Run:
                 return self._summary(tiles, held, held.state)
             self._check_room(len(todo), len(spec.classes))
             predictor = self._predictor(device, size, spec, read) if todo else None
+            if predictor is not None:
+                predictor = self._on_fastest_way(
+                    predictor, scene, todo, held, str(identity["model"])
+                )
             return self._write(scene, tiles, todo, predictor, spec, identity)
 
     def _go_on_from(self, held: JournalState) -> None:
@@ -162,6 +167,22 @@ class _Run:
             self.device, size = f"{self.device}, then {found.name}", BatchSize.on_trial(CPU, most)
             self.precision = choose_precision(self.job.precision, found)
         return Predictor(model, found, size, self._warn, self.precision, self.is_cancelled, most)
+
+    def _on_fastest_way(
+        self, predictor: Predictor, scene: Scene, todo: Sequence[Tile],
+        held: JournalState | None, model: str,
+    ) -> Predictor:  # fmt: skip
+        """Compute as earlier tiles of the result were, else as is fastest here."""
+        only = held.precision.rpartition(", then ")[2] if held and held.finished else None
+        found = on_fastest_way(
+            predictor, self.models, model, self.job.precision, only,
+            some_tiles(scene, todo, self.job.min_valid), len(todo),
+            lambda text: self.emit(Log("info", text)),
+        )  # fmt: skip
+        self.precision = found.precision
+        if held is not None and only not in (None, self.precision):
+            self.precision = f"{held.precision}, then {self.precision}"
+        return found
 
     def _write(
         self, scene: Scene, tiles: Sequence[Tile], todo: Sequence[Tile],
@@ -272,16 +293,6 @@ class _Run:
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
         self.emit(Log("warning", text))
-
-
-def _check_trained(spec: ModelSpec, folder: str) -> None:
-    if not spec.provenance:
-        raise ModelFolderError(
-            f"The model in '{folder}' says nothing about its training ('provenance' is empty): "
-            "an untrained head would give numbers without meaning. Train it, and save it with a "
-            "spec that names its origin.",
-            path=folder,
-        )
 
 
 def _versions() -> dict[str, str]:

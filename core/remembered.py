@@ -1,4 +1,4 @@
-"""What this machine has learned of a model: tiles per second, for estimates, and batch sizes."""
+"""What this machine has learned of a model: its speed, the best batch size, the best way."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FILE = "speed.json"
 _MOST_MODELS = 100
 # A run that is shorter says more of the start than of the speed.
 _LEAST_TILES, _LEAST_SECONDS = 8, 0.5
-_LAST, _BATCH = "last", "batch on "
+_LAST, _BATCH, _WAY = "last", "batch on ", "way on "
 
 
 def remember_speed(model: str, device: str, tiles: int, seconds: float) -> None:
@@ -46,6 +46,18 @@ def remembered_batch(model: str, device: str) -> int | None:
     return size if isinstance(size, int) and size > 0 else None
 
 
+def remember_way(model: str, device: str, way: str) -> None:
+    """Keep which way of computing a trial found to be the fastest."""
+    _keep(model, {_WAY + device: way})
+
+
+def remembered_way(model: str, device: str) -> str | None:
+    """Return the name of the way that an earlier run of this model found on this device."""
+    own = _read().get(model)
+    way = own.get(_WAY + device) if isinstance(own, dict) else None
+    return way if isinstance(way, str) else None
+
+
 def remembered_speed(model: str, device: str) -> float | None:
     """Return tiles per second of an earlier run with this model, None without one."""
     own = _read().get(model)
@@ -53,7 +65,7 @@ def remembered_speed(model: str, device: str) -> float | None:
     return float(speed) if isinstance(speed, (int, float)) and speed > 0 else None
 
 
-def _keep(model: str, values: dict[str, float]) -> None:
+def _keep(model: str, values: dict[str, float | str]) -> None:
     known = _read()
     own = known.pop(model, {})
     own = {**(own if isinstance(own, dict) else {}), **values}

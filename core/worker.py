@@ -11,12 +11,14 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from typing import IO, NoReturn, TextIO
 
 from .contract.errors import DeviceError, InternalError, MultimodalError, ProtocolError
 from .contract.lines import MAX_LINE, lines_of
 from .contract.messages import (
     PROTOCOL_VERSION,
+    Benchmark,
     Cancel,
     Classify,
     Failed,
@@ -24,7 +26,9 @@ from .contract.messages import (
     Hello,
     Inspect,
     Inspected,
+    Measured,
     Message,
+    Phase,
     Shutdown,
     decode,
     encode,
@@ -42,6 +46,8 @@ from .worker_log import (
     start_log,
 )
 from .worker_pulse import Pulse
+
+Order = Classify | Inspect | Benchmark
 
 
 def main() -> NoReturn:
@@ -85,7 +91,7 @@ class _Server:
         self._models = models
         self._log = log
         self._lock = threading.Lock()
-        self._jobs: queue.Queue[tuple[str, Classify | Inspect] | None] = queue.Queue()
+        self._jobs: queue.Queue[tuple[str, Order] | None] = queue.Queue()
         self._cancelled: set[str] = set()
         self._closing = threading.Event()
         self._ended = threading.Event()
@@ -130,7 +136,7 @@ class _Server:
                 LOGGER.warning("a message is refused: %s", problem.message)
                 self.send(Failed(ProtocolError(problem.message)))
                 continue
-            if isinstance(message, (Classify, Inspect)):
+            if isinstance(message, (Classify, Inspect, Benchmark)):
                 self._jobs.put((job, message))
             elif isinstance(message, Cancel):
                 LOGGER.info("cancel of %s", job)
@@ -138,7 +144,13 @@ class _Server:
             elif isinstance(message, Shutdown):
                 return
 
-    def _run(self, job: str, order: Classify | Inspect) -> Message:
+    def _run(self, job: str, order: Order) -> Message:
+        try:
+            return self._done(job, order)
+        except Exception as problem:  # noqa: BLE001  # told to the client as a coded error
+            return Failed(self._as_error(problem))
+
+    def _done(self, job: str, order: Order) -> Message:
         from .inspection import inspect
         from .pipeline import ModelCache, classify
 
@@ -147,17 +159,30 @@ class _Server:
         def is_cancelled() -> bool:
             return self._closing.is_set() or job in self._cancelled
 
-        try:
-            log_job(f"{type(order).__name__} {job}", order.job)
-            if isinstance(order, Inspect):
-                return Inspected(inspect(order.job, is_cancelled))
-            summary = classify(
-                order.job, lambda message: self._tell(message, job), is_cancelled, self._models
-            )
-        except Exception as problem:  # noqa: BLE001  # told to the client as a coded error
-            return Failed(self._as_error(problem))
+        if isinstance(order, Benchmark):
+            return self._measured(job, order, is_cancelled)
+        log_job(f"{type(order).__name__} {job}", order.job)
+        if isinstance(order, Inspect):
+            return Inspected(inspect(order.job, is_cancelled))
+        summary = classify(
+            order.job, lambda message: self._tell(message, job), is_cancelled, self._models
+        )
         log_summary(summary)
         return Finished(summary)
+
+    def _measured(self, job: str, order: Benchmark, is_cancelled: Callable[[], bool]) -> Message:
+        from .benchmark import run_benchmark
+
+        LOGGER.info("Benchmark %s: %s", job, order.order.to_dict())
+        # Room for a model of its own, as in a fresh worker.
+        self._models = _models()
+        return Measured(
+            run_benchmark(
+                order.order,
+                lambda text: self._tell(Phase("benchmark", text), job),
+                is_cancelled,
+            )
+        )
 
     def _tell(self, message: Message, job: str) -> None:
         log_message(message)

@@ -14,6 +14,7 @@ from . import settings
 from .about import FOLDER
 from .core.client.runtime import PythonFinder, child_environment, worker_command
 from .core.client.worker_client import WorkerClient
+from .core.contract.benchmark import BenchmarkOrder
 from .core.contract.errors import WorkerCrashedError
 from .core.contract.job import ClassifyJob
 from .core.contract.log_file import newest_log
@@ -47,6 +48,16 @@ class SessionWorker:
         """Return what the worker understands of a scene; blocks, and raises as :meth:`run`."""
         with self._doubted_after_a_crash():
             return self._ready_client(is_cancelled).inspect(job, is_cancelled)
+
+    def measure(
+        self,
+        order: BenchmarkOrder,
+        on_message: Callable[[Message], None],
+        is_cancelled: Callable[[], bool],
+    ) -> Mapping[str, Any]:
+        """Return what a benchmark in the worker measures; blocks, and raises as :meth:`run`."""
+        with self._doubted_after_a_crash():
+            return self._ready_client(is_cancelled).measure(order, on_message, is_cancelled)
 
     def log_path(self) -> Path | None:
         """Return the log of this session's worker, else the newest one; None without any."""

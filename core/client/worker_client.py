@@ -7,8 +7,9 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Union
 
+from ..contract.benchmark import BenchmarkOrder
 from ..contract.errors import (
     CancelledError,
     ProtocolError,
@@ -17,6 +18,7 @@ from ..contract.errors import (
 from ..contract.job import ClassifyJob
 from ..contract.messages import (
     PROTOCOL_VERSION,
+    Benchmark,
     Cancel,
     Classify,
     Failed,
@@ -24,6 +26,7 @@ from ..contract.messages import (
     Hello,
     Inspect,
     Inspected,
+    Measured,
     Message,
     Phase,
 )
@@ -41,15 +44,19 @@ _POLL_SECONDS = 0.05
 _WAITS: dict[type, str] = {
     Classify: "Waiting for another run to end",
     Inspect: "Waiting until the rasters were looked at",
+    Benchmark: "Waiting for a benchmark to end",
 }
 """What a job waits for, by what the worker is busy with."""
 _KILLED: dict[type, str] = {
     Classify: "Cancelled; the worker had to be stopped. Tiles that were finished are kept; the "
     "same run again goes on from there.",
     Inspect: "Cancelled while the worker looked at the rasters; it had to be stopped.",
+    Benchmark: "The benchmark was cancelled; the worker had to be stopped.",
 }
 """What is left after a cancel that the worker did not obey: only a run has tiles."""
 
+Order = Union[Classify, Inspect, Benchmark]
+End = Union[Finished, Inspected, Measured]
 OnMessage = Callable[[Message], None]
 IsCancelled = Callable[[], bool]
 
@@ -126,15 +133,28 @@ class WorkerClient:
         assert isinstance(ended, Inspected)
         return ended.report
 
+    def measure(
+        self,
+        order: BenchmarkOrder,
+        on_message: OnMessage = lambda message: None,
+        is_cancelled: IsCancelled = lambda: False,
+    ) -> Mapping[str, Any]:
+        """Return what a benchmark in the worker measures, as ``benchmark --json`` does.
+
+        Raises:
+            MultimodalError: as :meth:`run`; CancelledError where it was cancelled.
+        """
+        ended = self._ordered(Benchmark(order), on_message, is_cancelled)
+        assert isinstance(ended, Measured)
+        return ended.result
+
     def close(self) -> None:
         """End the worker: politely, then for good."""
         process, self._process = self._process, None
         if process is not None:
             process.end()
 
-    def _ordered(
-        self, order: Classify | Inspect, on_message: OnMessage, is_cancelled: IsCancelled
-    ) -> Finished | Inspected:
+    def _ordered(self, order: Order, on_message: OnMessage, is_cancelled: IsCancelled) -> End:
         self._wait_for_turn(on_message, is_cancelled)
         self._busy_with = type(order)
         try:
@@ -154,9 +174,7 @@ class WorkerClient:
             if is_cancelled():
                 raise CancelledError("Cancelled while waiting for the worker.")
 
-    def _run(
-        self, order: Classify | Inspect, on_message: OnMessage, is_cancelled: IsCancelled
-    ) -> Finished | Inspected:
+    def _run(self, order: Order, on_message: OnMessage, is_cancelled: IsCancelled) -> End:
         process = self._started(is_cancelled)
         stalls = Stalls(on_message)
         number = uuid.uuid4().hex
@@ -172,9 +190,9 @@ class WorkerClient:
             message = process.receive(_POLL_SECONDS, number)
             if process.silent_seconds > self._silent_seconds:
                 raise process.hung(stalls.phase)
-            if isinstance(message, (Finished, Inspected, Failed)):
+            if isinstance(message, (Finished, Inspected, Measured, Failed)):
                 process.is_idle = True
-            if isinstance(message, (Finished, Inspected)):
+            if isinstance(message, (Finished, Inspected, Measured)):
                 return message
             if isinstance(message, Failed):
                 # A GPU that failed stays lost to its process: the next job gets another one.

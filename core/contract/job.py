@@ -21,7 +21,7 @@ from .version import version
 PRECISIONS = ("auto", "exact")
 MAX_BATCH = 1024
 MAX_STRIDE = 100_000
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
+DEVICES = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 _NUMBER = (int, float)
 
 
@@ -85,7 +85,7 @@ class ClassifyJob:
             raise JobError("No output file was given: choose a .gpkg file.")
         if self.stride is not None and not 1 <= self.stride <= MAX_STRIDE:
             raise JobError(f"The stride must be 1 to {MAX_STRIDE} pixels, not {self.stride}.")
-        if not _DEVICE.fullmatch(self.device):
+        if not DEVICES.fullmatch(self.device):
             raise JobError(
                 f"Device '{self.device}' is unknown: use auto, cpu, cuda, cuda:N or mps."
             )

@@ -1,10 +1,10 @@
 """Messages between client and worker: one JSON object a line, ``{type, job, payload}``.
 
-To the worker: :class:`Classify`, :class:`Inspect`, :class:`Cancel`, :class:`Shutdown`. From the
-worker: :class:`Hello` first, then for each job :class:`Phase`, :class:`Plan`, :class:`Rows`,
-:class:`Progress`, :class:`Log`, every few seconds a :class:`Heartbeat`, and at last exactly one
-of :class:`Finished`, :class:`Inspected` and :class:`Failed` (a cancelled run is Finished with
-state ``partial``).
+To the worker: :class:`Classify`, :class:`Inspect`, :class:`Benchmark`, :class:`Cancel`,
+:class:`Shutdown`. From the worker: :class:`Hello` first, then for each job :class:`Phase`,
+:class:`Plan`, :class:`Rows`, :class:`Progress`, :class:`Log`, every few seconds a
+:class:`Heartbeat`, and at last exactly one of :class:`Finished`, :class:`Inspected`,
+:class:`Measured` and :class:`Failed` (a cancelled run is Finished with state ``partial``).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, Union
 
 from ._codec import as_object, take
+from .benchmark import BenchmarkOrder, order_from_dict
 from .errors import MultimodalError, ProtocolError, error_from_dict
 from .job import ClassifyJob, job_from_dict
 from .result import RunSummary, TileResult, summary_from_dict, tile_from_dict
@@ -50,6 +51,13 @@ class Inspect:
     """Say what is understood of this job's scene; nothing is written."""
 
     job: ClassifyJob
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Measure how fast this machine classifies."""
+
+    order: BenchmarkOrder
 
 
 @dataclass(frozen=True)
@@ -138,6 +146,13 @@ class Inspected:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What a benchmark measured, with the keys of ``multimodal benchmark --json``."""
+
+    result: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Failed:
     """The run ended with an error; finished tiles stand in the journal all the same."""
 
@@ -145,8 +160,8 @@ class Failed:
 
 
 Message = Union[
-    Hello, Classify, Inspect, Cancel, Shutdown, Phase, Plan, Rows, Progress, Log, Heartbeat,
-    Finished, Inspected, Failed,
+    Hello, Classify, Inspect, Benchmark, Cancel, Shutdown, Phase, Plan, Rows, Progress, Log,
+    Heartbeat, Finished, Inspected, Measured, Failed,
 ]  # fmt: skip
 
 
@@ -207,6 +222,7 @@ def _plain(cls: Callable[..., Any], **kinds: Any) -> Callable[[Mapping[str, Any]
 _WRITERS: dict[type, Callable[[Any], dict[str, Any]]] = {
     Classify: lambda message: message.job.to_dict(),
     Inspect: lambda message: message.job.to_dict(),
+    Benchmark: lambda message: message.order.to_dict(),
     Rows: lambda message: {"rows": [row.to_dict() for row in message.rows]},
     Finished: lambda message: message.summary.to_dict(),
     Failed: lambda message: message.error.to_dict(),
@@ -216,6 +232,7 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "hello": _plain(Hello, protocol=int, version=str, python=str, pid=int, log=str),
     "classify": lambda payload: Classify(job_from_dict(payload)),
     "inspect": lambda payload: Inspect(job_from_dict(payload)),
+    "benchmark": lambda payload: Benchmark(order_from_dict(payload)),
     "cancel": _plain(Cancel),
     "shutdown": _plain(Shutdown),
     "phase": _plain(Phase, name=str, text=str),
@@ -233,6 +250,7 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "log": _plain(Log, level=str, text=str),
     "heartbeat": _plain(Heartbeat, phase=str, quiet_seconds=_NUMBER),
     "inspected": _plain(Inspected, report=dict),
+    "measured": _plain(Measured, result=dict),
     "finished": lambda payload: Finished(summary_from_dict(payload)),
     "failed": lambda payload: Failed(error_from_dict(dict(payload))),
 }  # fmt: skip

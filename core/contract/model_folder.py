@@ -82,3 +82,14 @@ def read_config(folder: str | Path) -> Mapping[str, Any]:
             path=str(path),
         )
     return config
+
+
+def check_trained(spec: ModelSpec, folder: str) -> None:
+    """Raise a ModelFolderError for a model that says nothing about its training."""
+    if not spec.provenance:
+        raise ModelFolderError(
+            f"The model in '{folder}' says nothing about its training ('provenance' is empty): "
+            "an untrained head would give numbers without meaning. Train it, and save it with a "
+            "spec that names its origin.",
+            path=folder,
+        )

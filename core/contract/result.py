@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from ._codec import as_object, take
 from .errors import ProtocolError
 from .foreign_text import inert
-from .spec import ModelSpec
+from .spec import ClassSpec, ModelSpec
 from .thresholds import decide
 
 LAYER = "tiles"
@@ -85,23 +87,29 @@ class TileResult:
 
     def attributes(self, spec: ModelSpec) -> dict[str, Any]:
         """Return the values of every field of :func:`result_fields`, in its order."""
-        values: dict[str, Any] = dict.fromkeys(item.name for item in result_fields(spec))
-        values.update(
-            tile_id=self.tile_id, row=self.row, col=self.col, status=self.status,
-            valid_s2=self.valid_s2, valid_s1=self.valid_s1, cloud=self.cloud,
-        )  # fmt: skip
-        if self.probabilities is not None:
-            values.update(_decided(self.probabilities, spec))
-        return values
+        found = _UNDECIDED if self.probabilities is None else _decided(self.probabilities, spec)
+        names = _probability_fields(spec.classes)
+        probabilities = self.probabilities or (None,) * len(names)
+        return {
+            "tile_id": self.tile_id, "row": self.row, "col": self.col, "status": self.status,
+            **found,
+            "valid_s2": self.valid_s2, "valid_s1": self.valid_s1, "cloud": self.cloud,
+            **dict(zip(names, probabilities)),
+        }  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row as it travels."""
         return asdict(self)
 
 
+_UNDECIDED: Mapping[str, Any] = MappingProxyType(
+    dict.fromkeys(("class", "confidence", "labels", "n_labels", "entropy", "margin"))
+)
+
+
 def _decided(probabilities: tuple[float, ...], spec: ModelSpec) -> dict[str, Any]:
     decision = decide(probabilities, spec)
-    values = {
+    return {
         "class": decision.class_name,
         "confidence": decision.confidence,
         "labels": "; ".join(decision.labels),
@@ -109,8 +117,11 @@ def _decided(probabilities: tuple[float, ...], spec: ModelSpec) -> dict[str, Any
         "entropy": decision.entropy,
         "margin": decision.margin,
     }
-    names = (probability_field(item.slug) for item in spec.classes)
-    return {**values, **dict(zip(names, probabilities))}
+
+
+@lru_cache(maxsize=8)
+def _probability_fields(classes: tuple[ClassSpec, ...]) -> tuple[str, ...]:
+    return tuple(probability_field(item.slug) for item in classes)
 
 
 def tile_from_dict(payload: Any) -> TileResult:

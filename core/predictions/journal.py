@@ -19,6 +19,7 @@ from ..contract.job import fingerprint_digest
 from ..contract.result import LAYER, OK, PARTIAL, RUN_TABLE, TileResult, result_bytes
 from ..contract.spec import ModelSpec
 from ..contract.target import check_target, holds_run, is_there, real_path
+from ..stages import stage
 from . import schema
 
 
@@ -86,7 +87,7 @@ class Journal:
         """Commit rows in one transaction: all of them are on disk when this returns."""
         # Better to stop while there is room to close the file.
         check_still_there(self.path, _rows_bytes(len(rows), self._spec))
-        with explained(self.path), self._package.connection:
+        with stage("write"), explained(self.path), self._package.connection:
             schema.insert(self._package, rows, self._spec)
         check_still_there(self.path)
 

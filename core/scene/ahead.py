@@ -9,6 +9,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from ..stages import stage
+
 JOIN_SECONDS = 10.0
 
 T = TypeVar("T")
@@ -68,7 +70,8 @@ def _put(ready: queue.Queue[Any], item: object, stopped: Callable[[], bool]) -> 
 def _consume(ready: queue.Queue[Any], stopped: Callable[[], bool]) -> Iterator[Any]:
     while not stopped():
         try:
-            item = ready.get(timeout=0.1)
+            with stage("waiting"):
+                item = ready.get(timeout=0.1)
         except queue.Empty:
             continue
         if item is _END:

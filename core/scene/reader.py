@@ -11,12 +11,14 @@ import rasterio
 
 from ..contract.result import OK
 from ..contract.spec import ModelSpec
+from ..stages import stage
 from .assemble import Layer, assemble, overlay
+from .block_cache import cache_bytes, panel_width
 from .blocks import with_room_for
 from .grid import Tile, TileGrid
 from .layers import OpenPart, PartPlan, layers, open_parts, read_clouds
 from .mask import CloudMask
-from .pixels import BLOCK_CACHE, GDAL_OPTIONS, Band, FloatArray
+from .pixels import GDAL_OPTIONS, Band, FloatArray
 from .warp import Stack, StackReader, open_stacks
 
 # Pixels along a strip that are read at once.
@@ -98,14 +100,18 @@ def read_batches(
     stopped: Callable[[], bool],
 ) -> Iterator[Batch]:
     """Read tiles in this thread and yield them in batches of ``batch_size`` good ones."""
-    options = with_room_for(plan.bands, GDAL_OPTIONS)
+    cache = cache_bytes(plan.stacks, plan.grid)
+    panel = panel_width(plan.stacks, plan.grid, cache, CHUNK_WIDTH)
+    options = with_room_for(plan.bands, {**GDAL_OPTIONS, "GDAL_CACHEMAX": cache})
     with rasterio.Env(**options), ExitStack() as exits:
         files = _open(plan, exits)
         packer = _Packer(plan, batch_size, min_valid)
-        for chunk in chunks(plan.grid, tiles, chunk_width(plan), panel_width(plan)):
+        for chunk in chunks(plan.grid, tiles, chunk_width(plan), panel):
             if stopped():
                 return
-            yield from packer.add(chunk, _read_chunk(plan, chunk, files))
+            with stage("prepare"):
+                full = packer.add(chunk, _read_chunk(plan, chunk, files))
+            yield from full
         yield from packer.rest()
 
 
@@ -133,21 +139,6 @@ def chunk_width(plan: ReadPlan) -> int:
     size = plan.grid.geometry.pixel_size_m
     finest = min(stack.geometry.pixel_size_m for stack in plan.stacks)
     return max(plan.grid.tile_size, int(CHUNK_WIDTH * min(1.0, finest / size) ** 2))
-
-
-def panel_width(plan: ReadPlan) -> int:
-    """Return how many grid pixels of a row of blocks fit into the block cache."""
-    per_column = 0.0
-    for stack in plan.stacks:
-        pixels = plan.grid.geometry.pixel_size_m / stack.geometry.pixel_size_m
-        for band in stack.bands:
-            rows, columns = band.block
-            # A strip as wide as the raster is decoded whole whatever the panel: no gain.
-            if columns < stack.geometry.width:
-                per_column += 2 * rows * pixels * np.dtype(band.dtype).itemsize
-    if per_column == 0:
-        return plan.grid.width + plan.grid.tile_size
-    return max(CHUNK_WIDTH, int(BLOCK_CACHE / per_column))
 
 
 @dataclass(frozen=True)
@@ -198,8 +189,9 @@ class _Packer:
         self._plan, self._size, self._min_valid = plan, batch_size, min_valid
         self._start()
 
-    def add(self, chunk: tuple[Tile, ...], strip: _Strip) -> Iterator[Batch]:
-        """Take a chunk's tiles and yield every batch that is full."""
+    def add(self, chunk: tuple[Tile, ...], strip: _Strip) -> list[Batch]:
+        """Take a chunk's tiles and return every batch that is full."""
+        full: list[Batch] = []
         for tile in chunk:
             left = tile.col * self._plan.grid.stride - strip.left
             columns = slice(left, left + self._plan.grid.tile_size)
@@ -210,7 +202,8 @@ class _Packer:
                 self._s1[self._good] = strip.s1[:, :, columns]
                 self._good += 1
             if self._good == self._size or len(self._reads) == MAX_READS * self._size:
-                yield from self.rest()
+                full += self.rest()
+        return full
 
     def rest(self) -> Iterator[Batch]:
         """Yield what has been gathered, if anything."""

@@ -16,6 +16,7 @@ from rasterio.warp import reproject
 from rasterio.windows import Window
 
 from ..contract.errors import SourceError
+from ..stages import stage
 from .geometry import Geometry, apply, combine, project
 from .pixels import (
     Band,
@@ -140,8 +141,13 @@ class StackReader:
             int(cols.min()), int(rows.min()), int(np.ptp(cols)) + 1, int(np.ptp(rows)) + 1
         )
         values = self._values(window)
-        picked = values[:, (rows - rows.min())[:, None], (cols - cols.min())[None, :]]
-        out[:, inside_rows[:, None], inside_cols[None, :]] = picked
+        for axis, places in ((1, rows - rows.min()), (2, cols - cols.min())):
+            if not np.array_equal(places, np.arange(values.shape[axis])):
+                values = values.take(places, axis=axis)
+        if values.shape == out.shape:
+            return values
+        # Grid pixels with a source pixel lie side by side.
+        out[:, _span(inside_rows), _span(inside_cols)] = values
         return out
 
     def _warped(self, row: int, col: int, height: int, width: int) -> FloatArray:
@@ -167,13 +173,14 @@ class StackReader:
         # A fixed scale, or GDAL derives one from each window and values depend on the window.
         scale = min(1.0, 1.0 / self._placement.ratio)
         try:
-            reproject(
-                values, out, **_source_place(source, window), src_crs=source.crs,
-                dst_transform=combine(target.transform, Affine.translation(col, row)),
-                dst_crs=target.crs, src_nodata=np.nan, dst_nodata=np.nan,
-                resampling=Resampling["average" if many else self.stack.resampling],
-                XSCALE=scale, YSCALE=scale, UNIFIED_SRC_NODATA="NO",
-            )  # fmt: skip
+            with stage("warp"):
+                reproject(
+                    values, out, **_source_place(source, window), src_crs=source.crs,
+                    dst_transform=combine(target.transform, Affine.translation(col, row)),
+                    dst_crs=target.crs, src_nodata=np.nan, dst_nodata=np.nan,
+                    resampling=Resampling["average" if many else self.stack.resampling],
+                    XSCALE=scale, YSCALE=scale, UNIFIED_SRC_NODATA="NO",
+                )  # fmt: skip
         except RasterioError as problem:
             raise SourceError(
                 f"'{self.stack.bands[0].name}' cannot be warped to the grid of Sentinel-2 "
@@ -191,7 +198,8 @@ class StackReader:
             by_path.setdefault(band.path, []).append(position)
         for path, positions in by_path.items():
             bands = [self.stack.bands[position] for position in positions]
-            values[positions] = read_bands(self._files[path], bands, window)
+            with stage("read"):
+                values[positions] = read_bands(self._files[path], bands, window)
         if self.stack.sensor != "mask":
             blank_zeros(values)
         if self.stack.sensor == "s2":
@@ -269,6 +277,10 @@ def open_stacks(stack_list: Sequence[Stack], grid: Geometry, exits: ExitStack) -
     paths = {band.path for stack in stack_list for band in stack.bands}
     files = {path: exits.enter_context(open_raster(path)) for path in sorted(paths)}
     return [StackReader(stack, grid, files) for stack in stack_list]
+
+
+def _span(places: np.ndarray) -> slice:
+    return slice(int(places[0]), int(places[-1]) + 1)
 
 
 def _source_index(scale: float, offset: float, start: int, count: int, size: int) -> np.ndarray:

@@ -19,8 +19,8 @@ from .options import as_qgis_takes, told
 from .reading import JobReader
 
 
-class SceneAlgorithm(QgsProcessingAlgorithm):
-    """An algorithm on a Sentinel-2 / Sentinel-1 pair; subclasses check, prepare and work."""
+class WorkerAlgorithm(QgsProcessingAlgorithm):
+    """An algorithm whose work the worker does; subclasses check, prepare and work."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -27,13 +27,13 @@ from ..results import Journal, open_journal, qgis_fields
 from ..style import ResultStyler, apply_style, save_default_style
 from ..worker import session_worker
 from . import parameters as names
-from .base import SceneAlgorithm
+from .base import WorkerAlgorithm
 from .destination import Place, check_room_for, check_spares, check_written, fill, sink_place
 from .reading import JobReader
 from .reporter import Reporter
 
 
-class ClassifyAlgorithm(SceneAlgorithm):
+class ClassifyAlgorithm(WorkerAlgorithm):
     """Classifies the tiles of a Sentinel-2 / Sentinel-1 pair into a vector layer."""
 
     def __init__(self) -> None:

@@ -15,11 +15,11 @@ from ..report import read_report
 from ..report_text import lines
 from ..worker import session_worker
 from . import parameters as names
-from .base import SceneAlgorithm
+from .base import WorkerAlgorithm
 from .reading import JobReader
 
 
-class InspectAlgorithm(SceneAlgorithm):
+class InspectAlgorithm(WorkerAlgorithm):
     """Tells what is understood of a Sentinel-2 / Sentinel-1 pair; computes and writes nothing."""
 
     def __init__(self) -> None:

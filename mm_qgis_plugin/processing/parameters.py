@@ -25,6 +25,12 @@ from qgis.core import (
 
 from .. import settings
 from ..about import tr
+from ..core.contract.benchmark import (
+    DEFAULT_REPEATS,
+    DEFAULT_TILES,
+    MOST_REPEATS,
+    MOST_TILES,
+)
 from ..core.contract.job import MAX_BATCH, PRECISIONS
 from ..core.contract.scene_options import AUTO, DEFAULT_MAX_DAYS, S1_UNITS
 
@@ -61,6 +67,10 @@ REPORT = "REPORT"
 TILES = "TILES"
 TILES_VALID = "TILES_VALID"
 OVERLAP = "OVERLAP"
+
+REPEATS = "REPEATS"
+TILES_PER_S = "TILES_PER_S"
+RATIO = "RATIO"
 
 OFFSETS = (AUTO, "0", "-1000")
 DEVICES = ("auto", "cuda", "mps", "cpu")
@@ -111,6 +121,26 @@ def inspect_outputs() -> Iterator[QgsProcessingOutputDefinition]:
     yield QgsProcessingOutputNumber(TILES, tr("Tiles"))
     yield QgsProcessingOutputNumber(TILES_VALID, tr("Tiles with enough valid pixels"))
     yield QgsProcessingOutputNumber(OVERLAP, tr("Share of Sentinel-2 covered by Sentinel-1"))
+
+
+def benchmark_definitions() -> Iterator[QgsProcessingParameterDefinition]:
+    """Yield the parameters of ``benchmark``."""
+    tiles = _number(TILES, tr("Tiles"), minValue=1, maxValue=MOST_TILES, defaultValue=DEFAULT_TILES)
+    yield _explained(tiles, tr("Of a scene that is fabricated. A CPU computes 3 to 30 a second."))
+    kind = QgsProcessingParameterFile.Behavior.Folder
+    model = QgsProcessingParameterFile(MODEL, tr("Model folder"), kind, optional=True)
+    yield _explained(model, tr("Empty: ViT-B/16 and ResNet-101 with random weights."))
+    yield _choice(DEVICE, tr("Device"), DEVICES)
+    yield _choice(PRECISION, tr("Precision"), PRECISIONS)
+    label = tr("Repeats, whose medians are told")
+    yield _number(REPEATS, label, minValue=1, maxValue=MOST_REPEATS, defaultValue=DEFAULT_REPEATS)
+
+
+def benchmark_outputs() -> Iterator[QgsProcessingOutputDefinition]:
+    """Yield what a benchmark measures."""
+    yield QgsProcessingOutputString(REPORT, tr("Report (JSON)"))
+    yield QgsProcessingOutputNumber(TILES_PER_S, tr("Tiles per second, end to end"))
+    yield QgsProcessingOutputNumber(RATIO, tr("Share of the bare network's speed"))
 
 
 def _inputs() -> Iterator[QgsProcessingParameterDefinition]:

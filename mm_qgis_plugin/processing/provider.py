@@ -6,6 +6,7 @@ from qgis.core import QgsProcessingProvider
 from qgis.PyQt.QtGui import QIcon
 
 from ..about import display_name, icon
+from .benchmark_algorithm import BenchmarkAlgorithm
 from .classify_algorithm import ClassifyAlgorithm
 from .inspect_algorithm import InspectAlgorithm
 
@@ -29,3 +30,4 @@ class MultimodalProvider(QgsProcessingProvider):
         """Add the algorithms; called by QGIS."""
         self.addAlgorithm(ClassifyAlgorithm())
         self.addAlgorithm(InspectAlgorithm())
+        self.addAlgorithm(BenchmarkAlgorithm())

@@ -24,6 +24,7 @@ from qgis.core import (
 from .. import journals
 from ..about import tr
 from ..core.contract.band_map import read_band_map
+from ..core.contract.benchmark import BenchmarkOrder
 from ..core.contract.channels import CLOUD_MASK
 from ..core.contract.errors import JobError, SourceError
 from ..core.contract.job import PRECISIONS, ClassifyJob, RasterSource
@@ -84,6 +85,19 @@ class JobReader:
             min_valid=algorithm.parameterAsDouble(values, names.MIN_VALID, context),
             mask=self._mask(),
             options=read_options(algorithm, values, context),
+        )
+
+    def benchmark(self) -> BenchmarkOrder:
+        """Return what a benchmark is to measure."""
+        self._check_values()
+        algorithm, values, context = self._algorithm, self._values, self._context
+        model = algorithm.parameterAsFile(values, names.MODEL, context)
+        return BenchmarkOrder(
+            tiles=algorithm.parameterAsInt(values, names.TILES, context),
+            model=os.path.abspath(model) if model else "",
+            device=algorithm.parameterAsEnumString(values, names.DEVICE, context),
+            precision=algorithm.parameterAsEnumString(values, names.PRECISION, context),
+            repeats=algorithm.parameterAsInt(values, names.REPEATS, context),
         )
 
     def _mask(self) -> RasterSource | None:

@@ -20,8 +20,9 @@ from multimodal.contract.spec import ModelSpec, default_spec
 from multimodal.scene import Batch, Scene, ahead, open_scene
 from multimodal.scene.ahead import read_ahead
 from multimodal.scene.assemble import normalised_difference
+from multimodal.scene.block_cache import cache_bytes, panel_width
 from multimodal.scene.planning import read_plan
-from multimodal.scene.reader import chunks, panel_width
+from multimodal.scene.reader import chunks
 from multimodal.scene.warp import StackReader
 
 Write = Callable[..., RasterSource]
@@ -471,17 +472,39 @@ def test_wide_tiled_scenes_are_read_in_panels_each_tile_once(
     spec: ModelSpec,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("multimodal.scene.reader.BLOCK_CACHE", 1)
+    for cache in ("BLOCK_CACHE", "LARGE_CACHE"):
+        monkeypatch.setattr(f"multimodal.scene.block_cache.{cache}", 1)
     monkeypatch.setattr("multimodal.scene.reader.CHUNK_WIDTH", 240)
     layout = {"tiled": True, "blockxsize": 64, "blockysize": 64}
     s2 = write_raster("s2.tif", optical(240, 600), S2_BANDS, **layout)
     s1 = write_raster("s1.tif", radar(240, 600), ("VV", "VH"))
     with open_scene([s2], [s1], spec) as scene:
-        assert panel_width(read_plan(scene)) == 240
+        plan = read_plan(scene)
+        assert panel_width(plan.stacks, plan.grid, 1, 240) == 240
         ids = [
             read.tile.tile_id for b in scene.batches(scene.select(), 3, 0.75) for read in b.reads
         ]
     assert ids == [0, 1, 5, 6, 2, 3, 7, 8, 4, 9]
+
+
+def test_two_rows_of_blocks_of_a_scene_are_kept_where_they_fit(
+    write_raster: Write, optical: Make, pair: Pair, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = {"tiled": True, "blockxsize": 64, "blockysize": 64}
+    s2 = write_raster("s2.tif", optical(240, 600), S2_BANDS, **layout)
+    with open_scene([s2], [pair[1]], spec) as scene:
+        plan = read_plan(scene)
+        grid, needed = plan.grid, 2 * 64 * 12 * 2 * (600 + 120)
+        monkeypatch.setattr("multimodal.scene.block_cache.BLOCK_CACHE", 1000)
+        kept = cache_bytes(plan.stacks, grid)
+        assert kept == int(1.1 * needed)
+        assert panel_width(plan.stacks, grid, kept, 240) == 720, "all of it"
+        monkeypatch.setattr("multimodal.scene.block_cache.LARGE_CACHE", needed)
+        assert cache_bytes(plan.stacks, grid) == 1000, "too wide: panels"
+        monkeypatch.undo()
+        monkeypatch.setattr("multimodal.scene.block_cache.BLOCK_CACHE", 1000)
+        monkeypatch.setattr("multimodal.scene.block_cache.free_memory", lambda: 2 * needed)
+        assert cache_bytes(plan.stacks, grid) == 1000, "little memory"
 
 
 def test_chunks_break_at_gaps_and_at_their_width(pair: Pair, spec: ModelSpec) -> None:
