@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import numpy
-import torch
 
 from .batching import MOST, BatchSize
 from .contract.drive import check_room
@@ -22,7 +18,6 @@ from .contract.model_folder import check_trained, read_spec
 from .contract.result import COMPLETE, PARTIAL, RunSummary, result_bytes
 from .contract.spec import ModelSpec
 from .contract.target import check_output, real_path
-from .contract.version import version
 from .devices import CPU, Device, choose_device, choose_precision, gpu_errors_told
 from .inference import BatchStopped, Predictor
 from .inspection import described, opened
@@ -33,6 +28,7 @@ from .remembered import remember_batch, remember_speed, remembered_batch
 from .room import out_of_memory, tight_memory
 from .rows import not_finite_warning, to_rows
 from .scene import Batch, Scene, Tile
+from .versions import computing_versions
 from .watching import SourceWatch, taken_out
 from .way_choice import on_fastest_way, planned_precision, some_tiles
 
@@ -191,7 +187,7 @@ class _Run:
         if todo and self.is_cancelled() and self.job.overwrite and Path(self.job.output).exists():
             raise CancelledError("Cancelled before the first tile; the existing file is unchanged.")
         run = {
-            "device": self.device, "precision": self.precision, "versions": _versions(),
+            "device": self.device, "precision": self.precision, "versions": computing_versions(),
             "parameters": for_record(self.job),
             "scene": self.report,
         }  # fmt: skip
@@ -293,10 +289,3 @@ class _Run:
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
         self.emit(Log("warning", text))
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "multimodal": version(), "torch": torch.__version__, "numpy": numpy.__version__,
-        "python": platform.python_version(),
-    }  # fmt: skip
