@@ -43,7 +43,8 @@ class Predictor:
 
     Where the device runs out of memory ``size`` shrinks, and at one tile the model moves to the
     CPU, which changes ``device`` and ``precision``; ``tell`` gets a sentence for the user.
-    ``is_cancelled`` is asked inside a batch too; ``most`` is what the user allows at once.
+    ``precision`` is the name of a way, such as ``bf16 fused``. ``is_cancelled`` is asked inside a
+    batch too; ``most`` is what the user allows at once.
     """
 
     model: MultiModalModel
@@ -57,8 +58,9 @@ class Predictor:
 
     def __post_init__(self) -> None:
         # Torch's own defaults allow TF32 for convolutions and not for products of matrices.
-        torch.backends.cudnn.allow_tf32 = self.precision == TF32
-        torch.backends.cuda.matmul.allow_tf32 = self.precision == TF32
+        is_tf32 = self.precision.startswith(TF32)
+        torch.backends.cudnn.allow_tf32 = is_tf32
+        torch.backends.cuda.matmul.allow_tf32 = is_tf32
 
     @property
     def spec(self) -> ModelSpec:

@@ -38,13 +38,13 @@ def ways_on(device: Device, wanted: str, only: str | None = None) -> tuple[Way, 
 
     Args:
         wanted: ``exact`` leaves the plain one alone, in float32.
-        only: the numbers that earlier tiles of the same result were computed with.
+        only: name of the way that earlier tiles of the same result went.
     """
     plain = Way(choose_precision(wanted, device))
     if wanted == "exact":
         return (plain,)
     found = (plain, Way(plain.precision, is_fused=True), *_short(device))
-    kept = tuple(way for way in found if only in (None, way.precision))
+    kept = tuple(way for way in found if only in (None, way.name))
     return kept or (plain,)
 
 

@@ -40,19 +40,16 @@ def on_fastest_way(
     Args:
         model: digest of the model's config, by which the choice is remembered.
         wanted: the precision of the job; ``exact`` is the plain way.
-        only: the numbers that earlier tiles of this result were computed with, None without any.
+        only: name of the way that earlier tiles of this result went, None without any.
         read: gives (s2, s1) of up to so many tiles of the run.
         todo: how many tiles the run has.
         tell: gets a sentence for the user where a trial found a faster way.
     """
     device = predictor.device
     ways = ways_on(device, wanted, only)
-    if len(ways) == 1:
-        return replace(predictor, precision=ways[0].precision)
-    known = _known(ways, device, model)
+    known = ways[0] if len(ways) == 1 else _known(ways, device, model)
     if known is not None:
-        network = models.network(known)
-        return replace(predictor, precision=known.precision, network=network)
+        return replace(predictor, precision=known.name, network=models.network(known))
     if todo < LEAST_TODO:
         return predictor
     s2, s1 = read(TILES.get(device.kind, TILES["cpu"]))
@@ -66,7 +63,7 @@ def on_fastest_way(
         remember_way(model, device.name, chosen.way.name)
     if chosen.gain > 1:
         tell(f"Computing in {chosen.way.name}, {chosen.gain:.1f} times as fast as plain PyTorch.")
-    return replace(predictor, precision=chosen.way.precision, network=chosen.network)
+    return replace(predictor, precision=chosen.way.name, network=chosen.network)
 
 
 def some_tiles(scene: Scene, todo: Sequence[Tile], min_valid: float) -> Callable[[int], Tiles]:
@@ -83,8 +80,8 @@ def some_tiles(scene: Scene, todo: Sequence[Tile], min_valid: float) -> Callable
 
 
 def planned_precision(device: Device, model: str, wanted: str) -> str:
-    """Return the numbers that a run will be computed with, by what is known before it starts."""
-    return way_of(device, model, wanted).precision
+    """Return the name of the way that a run will go, by what is known before it starts."""
+    return way_of(device, model, wanted).name
 
 
 def way_of(device: Device, model: str, wanted: str) -> Way:

@@ -192,11 +192,11 @@ class _Benchmark:
                 raise CancelledError(_CANCELLED) from None
 
         fast = self.models.network(way)
-        return lambda: compute(fast, way.precision), lambda: compute(model, FP32)
+        return lambda: compute(fast, way.name), lambda: compute(model, FP32)
 
     def _batch_size(self, device: Device, way: Way, model: str) -> int:
         assert self.plan is not None  # the warm-up has run
-        found = remembered_batch(model, f"{device.name} {way.precision}")
+        found = remembered_batch(model, f"{device.name} {way.name}")
         return self.order.batch_size or found or self.plan.batch_size
 
     def _report(
@@ -232,7 +232,6 @@ class _Benchmark:
             "warm_start_s": starts[1],
             "device": summary.device,
             "precision": summary.precision,
-            "way": way.name,
             "batch_size": self._batch_size(device, way, config_digest(model)),
             "threads": torch.get_num_threads(),
             "versions": {

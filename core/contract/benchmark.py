@@ -69,7 +69,8 @@ def order_from_dict(payload: Any) -> BenchmarkOrder:
 
 def benchmark_lines(result: Mapping[str, Any]) -> Iterator[str]:
     """Yield a result in words."""
-    yield f"Device:        {result['device']}, {result['way']}, batches of {result['batch_size']}"
+    how = f"{result['precision']}, batches of {result['batch_size']}"
+    yield f"Device:        {result['device']}, {how}"
     yield (
         f"End to end:    {result['tiles_per_s']:.1f} tiles/s "
         f"({result['ratio']:.2f} of the bare network, "

@@ -8,6 +8,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -79,6 +80,9 @@ _link_when_incomplete()
 # The source folder of the same name lies in the working directory, first on sys.path.
 sys.path.insert(0, str(PLUGIN_PARENT))
 os.environ.setdefault("MULTIMODAL_WORKER_PYTHON", str(WORKER_PYTHON))
+# What the user's own runs have learned would decide how tests are computed.
+_CACHE = tempfile.TemporaryDirectory(prefix="mm_cache_")
+os.environ["XDG_CACHE_HOME"] = _CACHE.name
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,16 @@ from multimodal.contract.spec import default_spec
 
 ROOT = Path(__file__).resolve().parents[3]
 SCENE = ROOT / "sample_data" / "scenes" / "33UUP_37-38_87-90"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_cache_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep workers that several tests share from what the user's own runs have learned."""
+    folder = str(tmp_path_factory.mktemp("session cache"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", folder)
+        patch.setenv("LOCALAPPDATA", folder)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -104,6 +104,22 @@ def test_what_is_gone_on_with_keeps_its_numbers(job: ClassifyJob, monkeypatch) -
     assert "fp32" in asked
 
 
+def test_another_way_for_the_rest_is_the_way_of_the_first_tiles(
+    job: ClassifyJob, eager: None, monkeypatch
+) -> None:
+    """What was learned since does not matter: a result is computed in one way."""
+    exact, stop = replace(job, output=job.output.replace("out", "whole")), []
+    classify(exact)
+    assert precision_in(exact.output) == "fp32 fused"
+    classify(job, lambda message: stop.append(True), lambda: len(stop) > 6)
+    assert precision_in(job.output) == "fp32 fused"
+    monkeypatch.setattr(way_choice, "remembered_way", lambda *_: "fp32")
+    monkeypatch.setattr(way_choice, "LEAST_TODO", 64)
+    classify(job)
+    assert precision_in(job.output) == "fp32 fused"
+    assert np.abs(values_in(job.output) - values_in(exact.output)).max() < 1e-6
+
+
 def test_a_cancel_in_the_trial_leaves_the_plain_way(job: ClassifyJob, eager: None, monkeypatch):
     stop: list[bool] = []
 
