@@ -15,7 +15,13 @@ from qgis.core import (
 
 from .. import journals
 from ..about import tr
-from ..core.contract.errors import CancelledError, MultimodalError, OutputError
+from ..core.contract.errors import (
+    CancelledError,
+    MultimodalError,
+    OutputError,
+    WorkerCrashedError,
+    WorkerSilentError,
+)
 from ..core.contract.job import ClassifyJob
 from ..core.contract.messages import Plan
 from ..core.contract.model_folder import read_spec
@@ -141,8 +147,12 @@ class ClassifyAlgorithm(WorkerAlgorithm):
         if reporter.refusal is not None:
             raise reporter.refusal
         is_cancel = isinstance(problem, CancelledError)
-        is_worth = reporter.has_new_tiles or is_cancel
-        if not (is_worth and is_there(Path(self._job.output))):
+        path = Path(self._job.output)
+        # A worker that dies may have finished tiles that it could not tell of.
+        is_dead = isinstance(problem, (WorkerCrashedError, WorkerSilentError))
+        may_have = reporter.has_new_tiles or is_cancel or (is_dead and reporter.is_planned)
+        is_told = reporter.has_new_tiles or is_cancel
+        if not (may_have and is_there(path) and (is_told or _holds_tiles(path))):
             raise problem
         if not is_cancel:
             return problem
@@ -189,6 +199,13 @@ class ClassifyAlgorithm(WorkerAlgorithm):
             apply_style(scratch, self._spec)
         elif sink_place(parameters.get(names.OUTPUT)) is not None:
             save_default_style(destination, self._spec)
+
+
+def _holds_tiles(path: Path) -> bool:
+    try:
+        return open_journal(path).count > 0
+    except OutputError:
+        return False  # the failure itself is told, not what came of it
 
 
 def _how_to_go_on(job: ClassifyJob) -> str:

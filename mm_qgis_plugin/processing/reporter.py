@@ -28,6 +28,8 @@ class Reporter:
         self._last_line = time.monotonic()
         self.was_complete = False
         """The journal held every tile before: nothing was computed."""
+        self.is_planned = False
+        """The worker has opened the rasters and told what is to be done."""
         self.has_new_tiles = False
         """This run has finished a tile, as far as the worker told."""
         self.refusal: OutputError | None = None
@@ -42,6 +44,7 @@ class Reporter:
         if isinstance(message, Phase):
             self._feedback.setProgressText(tr(message.text))
         elif isinstance(message, Plan):
+            self.is_planned = True
             self.was_complete = message.todo == 0
             self._feedback.pushInfo(plan_text(message))
             self._check(message)

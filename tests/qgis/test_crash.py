@@ -120,6 +120,21 @@ def test_processing_fails_and_keeps_what_a_killed_worker_had_finished(
     assert numbers == sorted(set(numbers))
 
 
+def test_tiles_that_a_killed_worker_could_not_tell_of_are_kept_too(
+    parameters: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mm_qgis_plugin.processing.reporter import Reporter
+
+    # As when it dies between a commit and the message about it.
+    never = property(lambda _: False, lambda _, value: None)
+    monkeypatch.setattr(Reporter, "has_new_tiles", never, raising=False)
+    journal, output = tmp_path / "journal.gpkg", tmp_path / "out.gpkg"
+    with pytest.raises(QgsProcessingException, match="ended without a word"):
+        run(parameters, Said(kill_the_worker), JOURNAL=str(journal), OUTPUT=str(output), **LONG)
+    part = QgsVectorLayer(str(output), "out", "ogr")
+    assert part.featureCount() == len(rows(journal)) > 0
+
+
 def test_a_failure_into_a_scratch_layer_names_the_journal_alone(
     parameters: dict, tmp_path: Path
 ) -> None:
