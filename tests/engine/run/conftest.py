@@ -23,18 +23,22 @@ SCENE = ROOT / "sample_data" / "scenes" / "33UUP_37-38_87-90"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_cache_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep workers that several tests share from what the user's own runs have learned."""
-    folder = str(tmp_path_factory.mktemp("session cache"))
+    folder = tmp_path_factory.mktemp("session cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", folder)
-        patch.setenv("LOCALAPPDATA", folder)
-        yield
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        patch.setenv("LOCALAPPDATA", str(folder))
+        yield folder
 
 
 @pytest.fixture(autouse=True)
-def _nothing_remembered(tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> None:
+def _nothing_remembered(
+    tmp_path_factory: pytest.TempPathFactory, _shared_cache: Path, monkeypatch
+) -> None:
     """Let no run begin with what another one has learned, nor leave anything in a home folder."""
+    for learned in _shared_cache.rglob("speed.json"):
+        learned.unlink()
     folder = str(tmp_path_factory.mktemp("cache"))
     monkeypatch.setenv("XDG_CACHE_HOME", folder)
     monkeypatch.setenv("LOCALAPPDATA", folder)
