@@ -159,7 +159,7 @@ def cli_tiles(
         [
             str(WORKER_PYTHON), "-I", "-m", "multimodal.cli", "classify", "--quiet",
             "--s2", s2_path, "--s1", s1_path, "--model", model_folder, "--device", "cpu",
-            "--output", str(output),
+            "--output", str(output), "--precision", "exact",  # whatever runs before have learned
         ],
         check=True, capture_output=True, timeout=200,
     )  # fmt: skip
