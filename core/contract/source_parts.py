@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from .product_parts import calibration_place, metadata_in, product_folders
 from .sidecar import SUFFIX
 from .stac_item import find_item
 
@@ -28,10 +29,6 @@ _BESIDE = (".wld", ".tab", ".prj", ".hdr", ".ige")
 _PLACES = (".tfw", ".tifw", ".tiffw", ".j2w", ".jp2w")
 # In a folder nothing else counts: results, logs and tables may come to lie there.
 _COUNTED = (*RASTER_SUFFIXES, ".xml", ".json", ".safe", _MASK, *_PLACES, *_BESIDE)
-_PRODUCT_METADATA = re.compile(r"MTD_MSIL(1C|2A)\.xml", re.I)
-# From R10m up to the .SAFE folder itself.
-_LEVELS_UP = 5
-_MEASUREMENT = re.compile(r"(.+)\.tiff?", re.I)
 
 
 def local_part(name: str) -> Path | None:
@@ -97,27 +94,17 @@ def _described_in(raster: Path) -> Iterator[Path]:
     item = find_item(raster)
     if item is not None:
         yield item.file
-    radar = _MEASUREMENT.fullmatch(raster.name)
-    if radar and raster.absolute().parent.name.lower() == "measurement":
-        product = raster.absolute().parent.parent
-        vectors = product / "annotation" / "calibration" / f"calibration-{radar.group(1)}.xml"
-        if os.path.isfile(vectors):
-            yield vectors
+    vectors = calibration_place(str(raster.absolute()))
+    if vectors is not None and os.path.isfile(vectors):
+        yield Path(vectors)
 
 
 def _metadata_above(files: Iterable[Path]) -> Iterator[Path]:
     """Yield the metadata of the products that JPEG 2000 files lie in."""
     images = (path for path in files if path.suffix.lower() == ".jp2")
-    for start in sorted({image.absolute().parent for image in images}):
-        for folder in [start, *start.parents][:_LEVELS_UP]:
-            found = sorted(filter(_is_product_metadata, folder.glob("*.xml")))
-            if found:
-                yield from found
-                break
-
-
-def _is_product_metadata(path: Path) -> bool:
-    return _PRODUCT_METADATA.fullmatch(path.name) is not None
+    # Those of one folder have the same.
+    for image in {image.absolute().parent: image for image in images}.values():
+        yield from next(filter(None, map(metadata_in, product_folders(image))), ())
 
 
 def _vrt_sources(vrt: Path) -> Iterator[Path]:

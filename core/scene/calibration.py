@@ -6,7 +6,6 @@ sigma0 = DN^2 / A^2, A interpolated bilinearly between the vectors.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from ..contract.errors import SourceError
+from ..contract.product_parts import calibration_place
 from .files import archive_member, archive_names, content_state, parse_xml
 from .xml_text import Element
 
-_MEASUREMENT = re.compile(r"(.*)/measurement/([^/]+)\.tiff?", re.I)
 _MAX_BYTES = 10_000_000
 
 
@@ -46,10 +45,9 @@ class Calibration:
 
 def calibration_file(path: str) -> str | None:
     """Return the calibration xml of a measurement of a SAFE folder or zip, None without one."""
-    match = _MEASUREMENT.fullmatch(path.replace("\\", "/"))
-    if match is None:
+    place = calibration_place(path)
+    if place is None:
         return None
-    place = f"{match.group(1)}/annotation/calibration/calibration-{match.group(2)}.xml"
     inside = archive_member(place)
     if inside is not None:
         return place if inside[1] in archive_names(inside[0]) else None

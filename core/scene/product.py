@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from ..contract.errors import SourceError
+from ..contract.product_parts import (
+    PRODUCT_METADATA,
+    folders_above,
+    metadata_in,
+    product_folders,
+)
 from .dates import iso_date
 from .files import (
     archive_member,
@@ -21,16 +27,12 @@ from .files import (
 )
 from .xml_text import Element
 
-_NAME = re.compile(r"MTD_MSIL(1C|2A)\.xml", re.I)
 _DRIVER = re.compile(r"SENTINEL2_L\w+:(.+\.xml)(:.*)?", re.I)
-_INNER = re.compile(r"R[126]0m|IMG_DATA|QI_DATA|GRANULE", re.I)
 _OFFSETS = ("BOA_ADD_OFFSET", "RADIO_ADD_OFFSET")
 _BASELINE = ("PROCESSING_BASELINE",)
 FIRST_OFFSET_BASELINE = 4.0
 """Since then the numbers of a product hold an offset."""
 _DATES = ("DATATAKE_SENSING_START", "PRODUCT_START_TIME", "SENSING_TIME")
-# From R10m up to the .SAFE folder itself.
-_LEVELS_UP = 5
 _MAX_BYTES = 10_000_000
 
 
@@ -71,45 +73,22 @@ def product_of(path: str, source: str) -> Product | None:
 
 
 def _near(path: Path, source: Path) -> Path | None:
-    parents = _up_to_the_product(path)
-    is_chosen = source.is_dir() or _NAME.fullmatch(source.name) is not None
+    parents = folders_above(path)
+    is_chosen = source.is_dir() or PRODUCT_METADATA.fullmatch(source.name) is not None
     root = source.absolute() if source.is_dir() else source.absolute().parent
     folders = {folder for folder in parents if is_chosen and root in (folder, *folder.parents)}
     # A file made from a product may have lost its offset on the way: it must lie in what was
     # chosen. A band as it was delivered belongs to its product, wherever that lies.
     if path.suffix.lower() in (".jp2", ".xml"):
-        folders.update(_of_the_product(parents))
-    hits = (hit for f in parents if f in folders and (hit := _first(f.glob("MTD_MSIL*.xml"))))
-    return next(hits, None)
-
-
-def _up_to_the_product(path: Path) -> list[Path]:
-    """Return the folders above a raster, up to the .SAFE folder where there is one."""
-    parents = list(path.absolute().parents[:_LEVELS_UP])
-    ends = [n for n, folder in enumerate(parents, 1) if folder.suffix.lower() == ".safe"]
-    return parents[: ends[0]] if ends else parents
-
-
-def _of_the_product(parents: list[Path]) -> Iterator[Path]:
-    """Yield the folders that a product is made of, and the first one around them.
-
-    A product that was renamed has its own folders still; around a loose file anything may lie.
-    """
-    for folder in parents:
-        yield folder
-        if not _INNER.fullmatch(folder.name) and folder.parent.name.upper() != "GRANULE":
-            return
-
-
-def _first(paths: Iterable[Path]) -> Path | None:
-    return min((path for path in paths if _NAME.fullmatch(path.name)), default=None)
+        folders.update(product_folders(path))
+    return next((hit for f in parents if f in folders for hit in metadata_in(f)), None)
 
 
 def _in_archive(names: list[str], member: str) -> str | None:
     """Return the metadata file in the innermost folder that also holds the member."""
     above = {str(folder) for folder in PurePosixPath(member).parents}
     files = (PurePosixPath(name) for name in names)
-    hits = [f for f in files if _NAME.fullmatch(f.name) and str(f.parent) in above]
+    hits = [f for f in files if PRODUCT_METADATA.fullmatch(f.name) and str(f.parent) in above]
     return str(max(hits, key=lambda file: len(file.parts))) if hits else None
 
 
@@ -120,7 +99,7 @@ def _stated(path: str) -> Product:
 @lru_cache(maxsize=16)
 def _parse(path: str, _state: tuple[int, int]) -> Product:
     """Asked for every band of a product."""
-    match = _NAME.fullmatch(PurePosixPath(path.replace("\\", "/")).name)
+    match = PRODUCT_METADATA.fullmatch(PurePosixPath(path.replace("\\", "/")).name)
     root = parse_xml(path, _MAX_BYTES)
     try:
         offsets = {float(text) for text in _texts(root, _OFFSETS)}
