@@ -33,21 +33,15 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[QUrl]:
 
 
 @pytest.fixture
-def dock(qgis_new_project, qgis_iface, model_folder: str, s1_path: str, s2_path: str, tmp_path):
-    from qgis.core import QgsProject, QgsRasterLayer
-
+def _no_worker(qgis_app) -> None:
     from mm_qgis_plugin.worker import session_worker
 
     session_worker().close()  # its own log would win
-    rasters = [QgsRasterLayer(s1_path, "radar"), QgsRasterLayer(s2_path, "optical")]
-    QgsProject.instance().addMapLayers(rasters)
-    qgis_iface.messageBar().clear_messages()
-    made = ClassifyDock(qgis_iface)
-    made.model.folder.setFilePath(model_folder)
-    made.device.setCurrentIndex(made.device.findData("cpu"))
-    yield made
-    made.shut_down()
-    made.deleteLater()
+
+
+@pytest.fixture
+def dock(_no_worker, dock: ClassifyDock) -> ClassifyDock:
+    return dock
 
 
 def test_a_crash_offers_the_log_and_stands_in_the_log_of_qgis(
