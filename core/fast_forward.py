@@ -13,7 +13,7 @@ from .devices import BF16, FP16, FP32, TF32
 from .model import MultiModalModel
 from .torchvision_guard import BasicBlock, Bottleneck
 
-_DTYPES = {FP32: torch.float32, TF32: torch.float32, BF16: torch.bfloat16, FP16: torch.float16}
+DTYPES = {FP32: torch.float32, TF32: torch.float32, BF16: torch.bfloat16, FP16: torch.float16}
 _RGB = 3
 
 
@@ -40,7 +40,7 @@ class FastForward(nn.Module):
 
     def __init__(self, model: MultiModalModel, way: Way) -> None:
         super().__init__()
-        self.dtype = _DTYPES[way.precision]
+        self.dtype = DTYPES[way.precision]
         self.rgb_input = model.dinov3_backbone.rgb_input  # before rounding
         self.dinov3 = _rounded(model.dinov3_backbone, self.dtype)
         self.resnet = folded(model.resnet_backbone).to(self.dtype)
@@ -65,9 +65,9 @@ def build(model: MultiModalModel, way: Way) -> nn.Module:
 
 def _rounded(backbone: nn.Module, dtype: torch.dtype) -> nn.Module:
     """Return a backbone in a number format, without what prepares its input; shares the rest."""
-    parameters = {id(tensor): tensor for tensor in (*backbone.parameters(), *backbone.buffers())}
-    kept: dict[int, object] = {} if dtype is not torch.float32 else dict(parameters)
-    twin = copy.deepcopy(backbone, kept)
+    is_same = dtype is torch.float32
+    shared = (*backbone.parameters(), *backbone.buffers()) if is_same else ()
+    twin = copy.deepcopy(backbone, {id(tensor): tensor for tensor in shared})
     twin.rgb_input = nn.Identity()
     return twin.to(dtype)
 

@@ -26,6 +26,12 @@ def free_memory(*, with_swap: bool = False) -> int | None:
     return max(0, min(found)) if found else None
 
 
+def resident_memory() -> int | None:
+    """Return the bytes that this process holds in memory, None where the system does not tell."""
+    known = _kilobytes(_STATUS)
+    return 1024 * known["VmRSS"] if "VmRSS" in known else None
+
+
 def _machine(with_swap: bool) -> int | None:
     known = _kilobytes(_MEMINFO)
     if "MemAvailable" not in known:

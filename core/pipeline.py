@@ -30,7 +30,7 @@ from .rows import not_finite_warning, to_rows
 from .scene import Batch, Scene, Tile
 from .versions import computing_versions
 from .watching import SourceWatch, taken_out
-from .way_choice import on_fastest_way, planned_precision, some_tiles
+from .way_choice import on_fastest_way, some_tiles, way_of
 
 # A line of the protocol has 16 MiB at most, and a model may have 1900 classes.
 _ROWS_A_LINE = 256
@@ -87,7 +87,7 @@ class _Run:
         check_output(self.job)
         with gpu_errors_told():
             device = choose_device(self.job.device)
-            self.precision = planned_precision(device, str(identity["model"]), self.job.precision)
+            self.precision = way_of(device, str(identity["model"]), self.job.precision).name
         self.device = device.name
         with opened(self.job, spec, self.is_cancelled) as scene:
             self.watch.narrow(scene.files)

@@ -59,8 +59,7 @@ def on_fastest_way(
     if chosen is None:
         return predictor
     models.keep(chosen.way, chosen.network)
-    if only is None:
-        remember_way(model, device.name, chosen.way.name)
+    remember_way(model, device.name, chosen.way.name)
     if chosen.gain > 1:
         tell(f"Computing in {chosen.way.name}, {chosen.gain:.1f} times as fast as plain PyTorch.")
     return replace(predictor, precision=chosen.way.name, network=chosen.network)
@@ -69,19 +68,16 @@ def on_fastest_way(
 def some_tiles(scene: Scene, todo: Sequence[Tile], min_valid: float) -> Callable[[int], Tiles]:
     """Return what reads (s2, s1) of up to so many tiles of a run."""
 
-    def read(count: int) -> Tiles:
-        # From the middle: a scene often begins with nodata.
-        batches: Any = scene.batches(todo[len(todo) // 2 :], count, min_valid)
-        with closing(batches):
-            batch = next(batches)
-        return batch.s2, batch.s1
-
-    return read
+    # From the middle: a scene often begins with nodata.
+    return lambda count: first_tiles(scene, todo[len(todo) // 2 :], count, min_valid)
 
 
-def planned_precision(device: Device, model: str, wanted: str) -> str:
-    """Return the name of the way that a run will go, by what is known before it starts."""
-    return way_of(device, model, wanted).name
+def first_tiles(scene: Scene, tiles: Sequence[Tile], count: int, min_valid: float) -> Tiles:
+    """Return (s2, s1) of the first batch of some tiles, of up to ``count`` good ones."""
+    batches: Any = scene.batches(tiles, count, min_valid)
+    with closing(batches):
+        batch = next(batches)
+    return batch.s2, batch.s1
 
 
 def way_of(device: Device, model: str, wanted: str) -> Way:

@@ -160,6 +160,7 @@ class _Server:
             return self._closing.is_set() or job in self._cancelled
 
         if isinstance(order, Benchmark):
+            self._models.forget()  # room for that of the benchmark
             return self._measured(job, order, is_cancelled)
         log_job(f"{type(order).__name__} {job}", order.job)
         if isinstance(order, Inspect):
@@ -174,8 +175,6 @@ class _Server:
         from .benchmark import run_benchmark
 
         LOGGER.info("Benchmark %s: %s", job, order.order.to_dict())
-        # Room for a model of its own, as in a fresh worker.
-        self._models = _models()
         return Measured(
             run_benchmark(
                 order.order,

@@ -7,13 +7,11 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import rasterio
 import torch
 from torch import nn
@@ -25,7 +23,6 @@ from ..contract.job import ClassifyJob, RasterSource
 from ..contract.messages import Message, Plan, Progress
 from ..contract.model_folder import config_digest, read_config, read_spec
 from ..contract.result import RunSummary
-from ..contract.version import version
 from ..devices import FP32, Device, choose_device
 from ..effort import flop_per_tile
 from ..fast_forward import Way
@@ -35,15 +32,15 @@ from ..pipeline import classify
 from ..remembered import remembered_batch
 from ..scene import open_scene
 from ..stages import STAGES, StageClock
-from ..way_choice import way_of
+from ..versions import computing_versions
+from ..way_choice import first_tiles, way_of
 from .fabrication import fabricate_model, fabricate_scene
 from .rates import PeakMemory, matmul_tflops, resident_mb, tiles_per_second
-from .starts import start_seconds
+from .starts import CANCELLED, start_seconds
 
 # A forward pass is timed over this part of a run's tiles.
 _SHARE = 4
 _WARM_UP = 40
-_CANCELLED = "The benchmark was cancelled."
 
 Tell = Callable[[str], None]
 IsCancelled = Callable[[], bool]
@@ -165,7 +162,7 @@ class _Benchmark:
 
     def _check_cancel(self) -> None:
         if self.is_cancelled():
-            raise CancelledError(_CANCELLED)
+            raise CancelledError(CANCELLED)
 
     def _forwards(
         self, job: ClassifyJob, device: Device, way: Way
@@ -175,10 +172,8 @@ class _Benchmark:
         size = self._batch_size(device, way, config_digest(job.model))
         spec = read_spec(job.model)
         with open_scene(job.s2, job.s1, spec) as scene:
-            batches: Any = scene.batches(scene.select(), size, job.min_valid)
-            with closing(batches):
-                batch = next(batches)
-        if not len(batch.s2):
+            s2, s1 = first_tiles(scene, scene.select(), size, job.min_valid)
+        if not len(s2):
             raise JobError("The scene begins with tiles that have no data: choose another one.")
 
         def compute(network: nn.Module, precision: str) -> int:
@@ -187,9 +182,9 @@ class _Benchmark:
                 model, found, BatchSize(size), precision=precision, is_cancelled=self.is_cancelled
             )
             try:
-                return len(predictor.compute(network, batch.s2, batch.s1))
+                return len(predictor.compute(network, s2, s1))
             except BatchStopped:
-                raise CancelledError(_CANCELLED) from None
+                raise CancelledError(CANCELLED) from None
 
         fast = self.models.network(way)
         return lambda: compute(fast, way.name), lambda: compute(model, FP32)
@@ -235,10 +230,10 @@ class _Benchmark:
             "batch_size": self._batch_size(device, way, config_digest(model)),
             "threads": torch.get_num_threads(),
             "versions": {
-                "multimodal": version(), "torch": torch.__version__, "numpy": np.__version__,
+                **computing_versions(),
                 "transformers": metadata.version("transformers"), "rasterio": rasterio.__version__,
-                "gdal": rasterio.__gdal_version__, "python": platform.python_version(),
-                "system": platform.platform(), "machine": platform.machine(),
+                "gdal": rasterio.__gdal_version__, "system": platform.platform(),
+                "machine": platform.machine(),
             },
         }  # fmt: skip
 

@@ -6,22 +6,21 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
-from ..devices import BF16, CPU, FP16, Device, free_unused
+from ..devices import CPU, Device, free_unused
+from ..fast_forward import DTYPES
+from ..memory import resident_memory
 
 _SIDE = {CPU: 2048, "mps": 4096, "cuda": 8192}
 _LEAST_SECONDS = 0.3
-_DTYPES = {BF16: torch.bfloat16, FP16: torch.float16}
-_STATUS = Path("/proc/self/status")
 
 
 def matmul_tflops(device: Device, precision: str) -> float:
     """Return 10^12 operations a second of products of large matrices in a run's numbers."""
     side = _SIDE.get(device.kind, _SIDE[CPU])
-    dtype = _DTYPES.get(precision, torch.float32)
+    dtype = DTYPES[precision]
     one = torch.randn(side, side, device=device.torch).to(dtype)
     with torch.inference_mode():
         torch.mm(one, one)
@@ -54,10 +53,8 @@ def tiles_per_second(compute: Callable[[], int], tiles: int) -> float:
 
 def resident_mb() -> float | None:
     """Return the memory that this process holds now, None where the system does not tell."""
-    if not _STATUS.exists():
-        return None
-    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) * 1024 / 1e6
+    held = resident_memory()
+    return None if held is None else held / 1e6
 
 
 class PeakMemory:

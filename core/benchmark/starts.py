@@ -13,6 +13,8 @@ from ..contract.errors import CancelledError
 from ..contract.job import ClassifyJob
 from ..contract.messages import Message, Rows
 
+CANCELLED = "The benchmark was cancelled."
+
 
 def start_seconds(job: ClassifyJob, is_cancelled: Callable[[], bool]) -> tuple[float, float]:
     """Return seconds until the first tiles of a run in a new worker, and of the next run in it."""
@@ -36,7 +38,7 @@ def _to_first_rows(
     start = time.perf_counter()
     client.run(job, note, lambda: bool(seen) or is_cancelled())
     if not seen:
-        raise CancelledError("The benchmark was cancelled.")
+        raise CancelledError(CANCELLED)
     Path(job.output).unlink(missing_ok=True)
     return seen[0] - start
 

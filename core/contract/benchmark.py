@@ -8,7 +8,7 @@ from typing import Any
 
 from ._codec import as_object, take
 from .errors import JobError
-from .job import DEVICES, MAX_BATCH, PRECISIONS
+from .job import check_computing
 
 DEFAULT_TILES, DEFAULT_REPEATS = 400, 3
 MOST_TILES, MOST_REPEATS = 100_000, 100
@@ -39,16 +39,10 @@ class BenchmarkOrder:
         for name, value, least, most in (
             ("tiles", self.tiles, 1, MOST_TILES),
             ("repeats", self.repeats, 1, MOST_REPEATS),
-            ("batch size", self.batch_size, 0, MAX_BATCH),
         ):
             if not least <= value <= most:
                 raise JobError(f"The {name} must lie between {least} and {most}, not {value}.")
-        if not DEVICES.fullmatch(self.device):
-            raise JobError(
-                f"Device '{self.device}' is unknown: use auto, cpu, cuda, cuda:N or mps."
-            )
-        if self.precision not in PRECISIONS:
-            raise JobError(f"Precision must be one of {', '.join(PRECISIONS)}.")
+        check_computing(self.device, self.precision, self.batch_size)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the order as it travels."""

@@ -21,7 +21,7 @@ from .version import version
 PRECISIONS = ("auto", "exact")
 MAX_BATCH = 1024
 MAX_STRIDE = 100_000
-DEVICES = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 _NUMBER = (int, float)
 
 
@@ -85,14 +85,7 @@ class ClassifyJob:
             raise JobError("No output file was given: choose a .gpkg file.")
         if self.stride is not None and not 1 <= self.stride <= MAX_STRIDE:
             raise JobError(f"The stride must be 1 to {MAX_STRIDE} pixels, not {self.stride}.")
-        if not DEVICES.fullmatch(self.device):
-            raise JobError(
-                f"Device '{self.device}' is unknown: use auto, cpu, cuda, cuda:N or mps."
-            )
-        if self.precision not in PRECISIONS:
-            raise JobError(f"Precision must be one of {', '.join(PRECISIONS)}.")
-        if not 0 <= self.batch_size <= MAX_BATCH:
-            raise JobError(f"The batch size must be 0 (automatic) to {MAX_BATCH} tiles.")
+        check_computing(self.device, self.precision, self.batch_size)
         if not 0.0 <= self.min_valid <= 1.0:
             raise JobError("The valid share of a tile must lie between 0 and 1.")
 
@@ -123,6 +116,16 @@ def job_from_dict(payload: Any) -> ClassifyJob:
         options=options_from_dict(take(data, "options", dict, JobError, "job")),
         **values,
     )
+
+
+def check_computing(device: str, precision: str, batch_size: int) -> None:
+    """Raise a JobError for a device, precision or batch size that cannot be."""
+    if not _DEVICE.fullmatch(device):
+        raise JobError(f"Device '{device}' is unknown: use auto, cpu, cuda, cuda:N or mps.")
+    if precision not in PRECISIONS:
+        raise JobError(f"Precision must be one of {', '.join(PRECISIONS)}.")
+    if not 0 <= batch_size <= MAX_BATCH:
+        raise JobError(f"The batch size must be 0 (automatic) to {MAX_BATCH} tiles.")
 
 
 def check_sensors(s1: Sequence[RasterSource], spec: ModelSpec) -> None:

@@ -148,11 +148,11 @@ class ClassifyAlgorithm(WorkerAlgorithm):
             raise reporter.refusal
         is_cancel = isinstance(problem, CancelledError)
         path = Path(self._job.output)
+        is_told = reporter.has_new_tiles or is_cancel
         # A worker that dies may have finished tiles that it could not tell of.
         is_dead = isinstance(problem, (WorkerCrashedError, WorkerSilentError))
-        may_have = reporter.has_new_tiles or is_cancel or (is_dead and reporter.is_planned)
-        is_told = reporter.has_new_tiles or is_cancel
-        if not (may_have and is_there(path) and (is_told or _holds_tiles(path))):
+        may_have_more = is_dead and reporter.is_planned
+        if not (is_there(path) and (is_told or (may_have_more and _holds_tiles(path)))):
             raise problem
         if not is_cancel:
             return problem
