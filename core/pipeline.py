@@ -177,6 +177,11 @@ class _Run:
         )  # fmt: skip
         self.precision = found.precision
         if held is not None and only not in (None, self.precision):
+            self._warn(
+                f"The {len(held.finished)} tiles that are there were computed in {only}, the rest "
+                f"is in {self.precision}: their last digits differ. For one precision start over, "
+                "or choose another file."
+            )
             self.precision = f"{held.precision}, then {self.precision}"
         return found
 

@@ -120,6 +120,17 @@ def test_another_way_for_the_rest_is_the_way_of_the_first_tiles(
     assert np.abs(values_in(job.output) - values_in(exact.output)).max() < 1e-6
 
 
+def test_another_precision_for_the_rest_is_never_silent(job: ClassifyJob, eager: None) -> None:
+    stop: list[bool] = []
+    classify(job, lambda message: stop.append(True), lambda: len(stop) > 6)
+    summary = classify(replace(job, precision="exact"))
+    assert precision_in(job.output) == "fp32 fused, then fp32"
+    assert [text for text in summary.warnings if "were computed in fp32 fused" in text]
+    with sqlite3.connect(job.output) as connection:
+        (told,) = connection.execute("SELECT warnings FROM mm_run").fetchone()
+    assert "start over" in told
+
+
 def test_a_cancel_in_the_trial_leaves_the_plain_way(job: ClassifyJob, eager: None, monkeypatch):
     stop: list[bool] = []
 
