@@ -126,7 +126,11 @@ def check(seen: dict) -> None:
 
 
 def assert_same_tiles(seen: dict, order: dict, output: Path) -> None:
-    """Compare {tile id: [status, probabilities ...]} with what the command line finds."""
+    """Compare {tile id: [status, probabilities ...]} with what the command line finds.
+
+    It has the same home folder: the way of computing that a trial of the dock's runs found on
+    this machine is remembered there and gone by both; another one may be 0.01 apart.
+    """
     subprocess.run(
         [
             str(WORKER_PYTHON), "-I", "-m", "multimodal.cli", "classify", "--quiet",
@@ -134,6 +138,7 @@ def assert_same_tiles(seen: dict, order: dict, output: Path) -> None:
             "--output", str(output),
         ],
         check=True, capture_output=True, timeout=200,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(output.parent), "LANG": "C.UTF-8"},
     )  # fmt: skip
     with closing(sqlite3.connect(output)) as connection:
         connection.row_factory = sqlite3.Row
