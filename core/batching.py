@@ -54,6 +54,11 @@ class BatchSize:
         return self._trial[0] if self._trial else self.limit
 
     @property
+    def is_on_trial(self) -> bool:
+        """Whether the next piece is one of a trial, whose time counts."""
+        return bool(self._trial)
+
+    @property
     def to_remember(self) -> int | None:
         """What the next run should begin with; FORGET where it should try anew."""
         if self.is_remembered and self._has_shrunk:

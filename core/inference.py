@@ -26,6 +26,7 @@ from .devices import (
     no_room,
     raise_broken,
 )
+from .launch import Launched, launch
 from .model import MultiModalModel
 from .shortage import is_out_of_memory
 from .stages import stage
@@ -66,6 +67,30 @@ class Predictor:
     def spec(self) -> ModelSpec:
         """The spec of the model."""
         return self.model.spec
+
+    def begin(self, s2: FloatArray, s1: FloatArray) -> Pending:
+        """Hand tiles to a device that computes by itself, or to what computes them when asked.
+
+        A trial of batch sizes takes times: while it goes on, nothing is computed meanwhile.
+        """
+        launched = None
+        if self.device.torch.type == "cuda" and len(s2) >= LEAST and not self.size.is_on_trial:
+            launched = self._launched(s2, s1)
+        return Pending(self, s2, s1, launched)
+
+    def _launched(self, s2: FloatArray, s1: FloatArray) -> Launched | None:
+        """Return what runs on the GPU now, None where there was no room for it beside others."""
+        try:
+            with stage("forward"):
+                return launch(self._probable, self.device.torch, s1, s2)
+        except (RuntimeError, MemoryError) as problem:
+            if not is_out_of_memory(problem):
+                raise_broken(problem, self.device)
+        free_unused(self.device)
+        return None
+
+    def _probable(self, s1: torch.Tensor, s2: torch.Tensor) -> torch.Tensor:
+        return to_probabilities((self.network or self.model)(s1, s2), self.spec)
 
     def probabilities(self, s2: FloatArray, s1: FloatArray) -> FloatArray:
         """Return float32 (N, classes) for normalised s2 and s1, (N, C, H, W) each.
@@ -139,6 +164,34 @@ class Predictor:
         free_unused(before)
         self.size = BatchSize.on_trial(CPU, self.most)
         self.precision = FP32
+
+
+@dataclass
+class Pending:
+    """Tiles whose probabilities are being computed, or will be once they are asked for."""
+
+    _predictor: Predictor
+    _s2: FloatArray
+    _s1: FloatArray
+    _launched: Launched | None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a device computes them by itself."""
+        return self._launched is not None
+
+    def result(self) -> FloatArray:
+        """Wait for the probabilities, or compute them; as :meth:`Predictor.probabilities`."""
+        if self._launched is None:
+            return self._predictor.probabilities(self._s2, self._s1)
+        try:
+            with stage("forward"):
+                return self._launched.wait()
+        except RuntimeError as problem:
+            if not is_out_of_memory(problem):
+                raise_broken(problem, self._predictor.device)
+        self._launched = None
+        return self._predictor.probabilities(self._s2, self._s1)
 
 
 @contextmanager

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .batching import MOST, BatchSize
+from .computing import compute_ahead, reading_threads
 from .contract.drive import check_room
 from .contract.errors import CancelledError, SourceError
 from .contract.job import MAX_BATCH, ClassifyJob, check_sensors, fingerprint, for_record
 from .contract.messages import Log, Message, Phase, Plan, Progress, Rows
 from .contract.model_folder import check_trained, read_spec
-from .contract.result import COMPLETE, PARTIAL, RunSummary, result_bytes
+from .contract.result import COMPLETE, PARTIAL, RunSummary, TileResult, result_bytes
 from .contract.spec import ModelSpec
 from .contract.target import check_output, real_path
 from .devices import CPU, Device, choose_device, choose_precision, gpu_errors_told
-from .inference import BatchStopped, Predictor
+from .inference import Predictor
 from .inspection import described, opened
 from .model_cache import ModelCache
 from .predictions import Journal, JournalState
@@ -27,7 +28,7 @@ from .predictions.journal import held_state
 from .remembered import remember_batch, remember_speed, remembered_batch
 from .room import out_of_memory, tight_memory
 from .rows import not_finite_warning, to_rows
-from .scene import Batch, Scene, Tile
+from .scene import Scene, Tile
 from .versions import computing_versions
 from .watching import SourceWatch, taken_out
 from .way_choice import on_fastest_way, some_tiles, way_of
@@ -228,39 +229,39 @@ class _Run:
         self.emit(Phase("classify", f"Classifying {len(todo)} tiles on {predictor.device.name}"))
         self.started = time.monotonic()
         size = min(predictor.size.limit, max(len(todo), 1))
-        batches = scene.batches(todo, size, self.job.min_valid, self.is_cancelled)
-        with suppress(BatchStopped), closing(batches):  # type: ignore[type-var]  # a generator
-            try:
-                for batch in batches:
-                    self._classify_batch(batch, predictor, scene, journal, len(tiles), len(todo))
-                    if self.is_cancelled():
-                        break
-            except SourceError:
-                # That a file was exchanged says more than what was met in it.
-                self._look(journal, at_once=True)
-                raise
+        batches = scene.batches(
+            todo, size, self.job.min_valid, self.is_cancelled, reading_threads(predictor.device)
+        )
+        told: list[str] = []
+        predictor.tell = told.append  # of another thread: messages come from this one
+        device = predictor.device
+        try:
+            with closing(compute_ahead(batches, predictor)) as results:  # type: ignore[type-var]
+                for result in results:
+                    self._warn_all(told)
+                    if result.device != device:
+                        device = result.device
+                        self.device = f"{self.device}, then {device.name}"
+                        journal.set_device(self.device)
+                    rows = to_rows(result.batch, result.probabilities, scene)
+                    self._commit(rows, journal, len(tiles), len(todo))
+        except SourceError:
+            # That a file was exchanged says more than what was met in it.
+            self._look(journal, at_once=True)
+            raise
+        finally:
+            self._warn_all(told)
 
-    def _classify_batch(
-        self, batch: Batch, predictor: Predictor, scene: Scene, journal: Journal,
-        total: int, todo: int,
-    ) -> None:  # fmt: skip
-        rest = batch
-        while rest.reads and not (rest is not batch and self.is_cancelled()):
-            device = predictor.device
-            piece, rest = rest.split(predictor.size.next)
-            rows = to_rows(piece, predictor.probabilities(piece.s2, piece.s1), scene)
-            if predictor.device != device:
-                self.device = f"{self.device}, then {predictor.device.name}"
-                journal.set_device(self.device)
-            is_proven = self._look(journal)
-            journal.append(rows)
-            self.unproven += [] if is_proven else [row.tile_id for row in rows]
-            self.done_now += len(rows)
-            rate = self.done_now / max(time.monotonic() - self.started, 1e-9)
-            for first in range(0, len(rows), _ROWS_A_LINE):
-                self.emit(Rows(tuple(rows[first : first + _ROWS_A_LINE])))
-            done = total - todo + self.done_now
-            self.emit(Progress(done, total, rate, (todo - self.done_now) / rate))
+    def _commit(self, rows: Sequence[TileResult], journal: Journal, total: int, todo: int) -> None:
+        is_proven = self._look(journal)
+        journal.append(rows)
+        self.unproven += [] if is_proven else [row.tile_id for row in rows]
+        self.done_now += len(rows)
+        rate = self.done_now / max(time.monotonic() - self.started, 1e-9)
+        for first in range(0, len(rows), _ROWS_A_LINE):
+            self.emit(Rows(tuple(rows[first : first + _ROWS_A_LINE])))
+        done = total - todo + self.done_now
+        self.emit(Progress(done, total, rate, (todo - self.done_now) / rate))
 
     def _look(self, journal: Journal, *, at_once: bool = False) -> bool:
         """Look whether the sources are the same; what may be of others leaves the journal."""
@@ -290,6 +291,10 @@ class _Run:
         if predictor and found is not None:
             # After a handover these are the device and the precision that it was found with.
             remember_batch(model, f"{predictor.device.name} {predictor.precision}", found)
+
+    def _warn_all(self, told: list[str]) -> None:
+        while told:
+            self._warn(told.pop(0))
 
     def _warn(self, text: str) -> None:
         self.warnings.append(text)

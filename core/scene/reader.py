@@ -59,6 +59,11 @@ class Batch:
         first = Batch(self.reads[:end], self.s2[:count], self.s1[:count])
         return first, Batch(self.reads[end:], self.s2[count:], self.s1[count:])
 
+    def joined(self, other: Batch) -> Batch:
+        """Return this batch with another one behind it."""
+        s2, s1 = (np.concatenate(pair) for pair in ((self.s2, other.s2), (self.s1, other.s1)))
+        return Batch(self.reads + other.reads, s2, s1)
+
 
 @dataclass(frozen=True)
 class ReadPlan:
@@ -98,10 +103,14 @@ def read_batches(
     batch_size: int,
     min_valid: float,
     stopped: Callable[[], bool],
+    readers: int = 1,
 ) -> Iterator[Batch]:
-    """Read tiles in this thread and yield them in batches of ``batch_size`` good ones."""
+    """Read tiles in this thread and yield them in batches of ``batch_size`` good ones.
+
+    ``readers`` threads that do so, each with another part of the scene, share GDAL's cache.
+    """
     cache = cache_bytes(plan.stacks, plan.grid)
-    panel = panel_width(plan.stacks, plan.grid, cache, CHUNK_WIDTH)
+    panel = panel_width(plan.stacks, plan.grid, cache // readers, CHUNK_WIDTH)
     options = with_room_for(plan.bands, {**GDAL_OPTIONS, "GDAL_CACHEMAX": cache})
     with rasterio.Env(**options), ExitStack() as exits:
         files = _open(plan, exits)
@@ -124,9 +133,15 @@ def chunks(
     that the block cache holds a row of blocks.
     """
     columns = max(1, panel // grid.stride)
+    first = min((tile.col for tile in tiles), default=0)
+
+    def panel_of(tile: Tile) -> int:
+        return (tile.col - first) // columns
+
     run: list[Tile] = []
-    for tile in sorted(tiles, key=lambda t: (t.col // columns, t.row, t.col)):
-        if run and not _continues(grid, run, tile, width, columns):
+    for tile in sorted(tiles, key=lambda t: (panel_of(t), t.row, t.col)):
+        in_line = run and (tile.row, panel_of(tile)) == (run[0].row, panel_of(run[0]))
+        if run and not (in_line and _continues(grid, run, tile, width)):
             yield tuple(run)
             run = []
         run.append(tile)
@@ -236,9 +251,7 @@ class _Packer:
         return TileRead(tile, status, valid_s2, valid_s1, cloud)
 
 
-def _continues(grid: TileGrid, run: list[Tile], tile: Tile, width: int, columns: int) -> bool:
-    same_strip = tile.row == run[0].row and tile.col // columns == run[0].col // columns
+def _continues(grid: TileGrid, run: list[Tile], tile: Tile, width: int) -> bool:
+    """Return whether a tile touches a run of its line, which stays within ``width`` pixels."""
     touches = (tile.col - run[-1].col) * grid.stride <= grid.tile_size
-    return (
-        same_strip and touches and (tile.col - run[0].col) * grid.stride + grid.tile_size <= width
-    )
+    return touches and (tile.col - run[0].col) * grid.stride + grid.tile_size <= width

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,13 +11,13 @@ from typing import Any
 
 import rasterio
 
+from ..ahead import Produce, read_ahead
 from ..contract.channels import base_bands
 from ..contract.errors import CrsError, JobError
 from ..contract.job import RasterSource
 from ..contract.scene_options import SceneOptions
 from ..contract.spec import ModelSpec
 from .advice import scene_warnings
-from .ahead import read_ahead
 from .blocks import check_blocks
 from .geometry import Geometry
 from .grid import Tile
@@ -30,6 +31,7 @@ from .planning import read_plan
 from .radiometry import SceneWarning
 from .reader import Batch, read_batches
 from .report import describe
+from .sharing import shares
 from .sources import Found, find_bands
 from .stopping import stopped_by
 from .understood import Understood
@@ -100,21 +102,29 @@ class Scene(Understood):
         batch_size: int,
         min_valid: float,
         is_cancelled: Callable[[], bool] = lambda: False,
+        readers: int = 1,
     ) -> Iterator[Batch]:
-        """Read tiles on a thread ahead of the caller and yield batches in row-major order.
+        """Read tiles on threads ahead of the caller and yield batches, row-major for one thread.
 
         A tile with a smaller share of valid pixels than ``min_valid`` in either sensor, or with
         more cloud than the options allow, is skipped with its reason. At a cancel the iterator
         ends. A scene too wide for the block cache is read in vertical panels, row-major within
-        each.
+        each. Of several ``readers`` each has a part of the scene, and a part of ``batch_size``.
         """
         if batch_size < 1:
             raise JobError(f"The batch size must be at least 1 here, not {batch_size}.")
         plan = read_plan(self)
+        parts = shares(plan, tiles, readers)
+        each = math.ceil(batch_size / len(parts))
+
+        def reader(part: Sequence[Tile]) -> Produce[Batch]:
+            return lambda stopped: read_batches(plan, part, each, min_valid, stopped, len(parts))
+
         return read_ahead(
-            lambda stopped: read_batches(plan, tiles, batch_size, min_valid, stopped),
+            [reader(part) for part in parts],
             lambda: self._closed.is_set() or is_cancelled(),
-        )
+            name="scene-reader", waiting="waiting",
+        )  # fmt: skip
 
     def describe(
         self,

@@ -12,13 +12,14 @@ import pytest
 import rasterio
 from rasterio.transform import Affine
 
+from multimodal import ahead
+from multimodal.ahead import read_ahead
 from multimodal.contract.channels import S2_BANDS
 from multimodal.contract.errors import JobError, NoOverlapError, SourceError
 from multimodal.contract.job import RasterSource
 from multimodal.contract.scene_options import SceneOptions
 from multimodal.contract.spec import ModelSpec, default_spec
-from multimodal.scene import Batch, Scene, ahead, open_scene
-from multimodal.scene.ahead import read_ahead
+from multimodal.scene import Batch, Scene, open_scene
 from multimodal.scene.assemble import normalised_difference
 from multimodal.scene.block_cache import cache_bytes, panel_width
 from multimodal.scene.planning import read_plan
@@ -404,7 +405,7 @@ def test_the_producer_is_one_item_ahead_and_no_more() -> None:
             made.append(number)
             yield number
 
-    items = read_ahead(produce, lambda: False)
+    items = read_ahead([produce], name="scene-reader")
     assert next(items) == 0
     deadline = time.monotonic() + 2
     while len(made) < 3 and time.monotonic() < deadline:
@@ -459,7 +460,7 @@ def test_an_error_in_the_thread_reaches_the_consumer() -> None:
         yield 1
         raise SourceError("gone")
 
-    items = read_ahead(produce, lambda: False)
+    items = read_ahead([produce], name="scene-reader")
     assert next(items) == 1
     with pytest.raises(SourceError, match="gone"):
         next(items)
