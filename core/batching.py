@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-# A cancel is looked for before every layer, and must end a run in 2 s: on a CPU a layer of a
-# large model takes that long from some more tiles on.
-MOST = {"cpu": 8, "mps": 32, "cuda": 128}
+# Folded layers gain until 16 on a CPU (docs/benchmarks.md).
+MOST = {"cpu": 16, "mps": 32, "cuda": 128}
 # Where a trial begins: a GPU is idle with less.
 FIRST = {"cpu": 2, "mps": 4, "cuda": 8}
 # A tile alone goes through other kernels than a batch (oneDNN's 3 x 3 convolutions): its
@@ -16,6 +15,9 @@ LEAST = 2
 PLATEAU = 0.95
 # On a slow device a trial ends with the best of what it has seen.
 TRIAL_SECONDS = 20.0
+# A cancel is looked for before every layer, and must end a run in 2 s: twice as many tiles at once
+# are not tried where these take longer, as on a CPU those of a large model do.
+PIECE_SECONDS = 4.0
 FORGET = 0
 
 
@@ -70,10 +72,11 @@ class BatchSize:
         if not self._trial or tiles != self._trial[0]:
             return  # the last tiles of a batch that was read
         self._seconds += seconds
+        is_long = self._is_warm and seconds > PIECE_SECONDS
         if self._is_warm:
             self._speeds[self._trial.pop(0)] = tiles / max(seconds, 1e-9)
         self._is_warm = True  # the first piece of a run pays for what is set up once
-        if not self._trial or self._seconds > TRIAL_SECONDS:
+        if not self._trial or self._seconds > TRIAL_SECONDS or is_long:
             self._end_trial()
 
     def shrink(self, failed: int) -> None:

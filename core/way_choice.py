@@ -18,7 +18,7 @@ from .shortage import is_out_of_memory
 from .tuning import Chosen, choose_way, ways_on
 
 # Tiles of a trial: what a GPU is fast at shows with many at once.
-TILES = {"cpu": 4, "mps": 16, "cuda": 64}
+TILES = {"cpu": 8, "mps": 16, "cuda": 64}
 # A shorter run is over before a trial has paid.
 LEAST_TODO = 64
 

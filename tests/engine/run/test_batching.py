@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from multimodal.batching import FORGET, TRIAL_SECONDS, BatchSize
+from multimodal.batching import FORGET, PIECE_SECONDS, TRIAL_SECONDS, BatchSize
 
 
 def tried(size: BatchSize, seconds_of: dict[int, float]) -> list[int]:
@@ -19,10 +19,10 @@ def tried(size: BatchSize, seconds_of: dict[int, float]) -> list[int]:
 @pytest.mark.parametrize(
     ("seconds", "found"),
     [
-        ({2: 1.0, 4: 1.0, 8: 1.0}, 8),  # twice as fast each time
-        ({2: 2.0, 4: 4.0, 8: 8.0}, 2),  # no faster at all
-        ({2: 1.2, 4: 2.0, 8: 3.9}, 4),  # a plateau from 4 on
-        ({2: 1.2, 4: 2.0, 8: 9.0}, 4),  # slower again, as where memory is tight
+        ({2: 1.0, 4: 1.0, 8: 1.0, 16: 1.0}, 16),  # twice as fast each time
+        ({2: 0.2, 4: 0.4, 8: 0.8, 16: 1.6}, 2),  # no faster at all
+        ({2: 1.2, 4: 2.0, 8: 3.9, 16: 7.8}, 4),  # a plateau from 4 on
+        ({2: 0.3, 4: 0.5, 8: 3.0, 16: 6.0}, 4),  # slower again, as where memory is tight
     ],
 )
 def test_a_trial_doubles_and_keeps_where_the_plateau_begins(
@@ -30,7 +30,7 @@ def test_a_trial_doubles_and_keeps_where_the_plateau_begins(
 ) -> None:
     size = BatchSize.on_trial("cpu", 1024)
     # The first piece pays for what is set up once: its size is taken again.
-    assert tried(size, seconds) == [2, 2, 4, 8]
+    assert tried(size, seconds) == [2, 2, 4, 8, 16]
     assert (size.next, size.limit, size.to_remember) == (found, found, found)
 
 
@@ -38,20 +38,28 @@ def test_a_trial_doubles_and_keeps_where_the_plateau_begins(
     ("kind", "most", "sizes"),
     [
         ("cuda", 1024, [8, 8, 16, 32, 64, 128]), ("mps", 1024, [4, 4, 8, 16, 32]),
-        ("cpu", 3, [2, 2]), ("cuda", 5, [5, 5]), ("other", 1024, [2, 2, 4, 8]),
+        ("cpu", 3, [2, 2]), ("cuda", 5, [5, 5]), ("other", 1024, [2, 2, 4, 8, 16]),
     ],
 )  # fmt: skip
 def test_the_sizes_of_a_device(kind: str, most: int, sizes: list[int]) -> None:
     size = BatchSize.on_trial(kind, most)
-    assert size.limit == min(most, {"cuda": 128, "mps": 32}.get(kind, 8))
+    assert size.limit == min(most, {"cuda": 128, "mps": 32}.get(kind, 16))
     assert tried(size, dict.fromkeys(sizes, 1.0)) == sizes
 
 
 def test_a_slow_device_is_not_tried_for_long() -> None:
     size = BatchSize.on_trial("cpu", 1024)
-    seconds = dict.fromkeys((2, 4, 8), 0.4 * TRIAL_SECONDS)
-    assert tried(size, seconds) == [2, 2, 4]
+    seconds = dict.fromkeys((2, 4, 8), 0.9 * PIECE_SECONDS)
+    size.took(2, TRIAL_SECONDS - PIECE_SECONDS)
+    assert tried(size, seconds) == [2, 4]
     assert size.next == 4
+
+
+def test_where_a_piece_takes_seconds_no_larger_one_is_tried() -> None:
+    """A cancel could come at the beginning of its longest layer."""
+    size = BatchSize.on_trial("cpu", 1024)
+    assert tried(size, {2: 2.0, 4: 1.1 * PIECE_SECONDS}) == [2, 2, 4]
+    assert size.limit in (2, 4)
 
 
 def test_the_last_tiles_of_what_was_read_are_no_measure() -> None:

@@ -19,11 +19,12 @@ from multimodal.contract.errors import JobError, NoOverlapError, SourceError
 from multimodal.contract.job import RasterSource
 from multimodal.contract.scene_options import SceneOptions
 from multimodal.contract.spec import ModelSpec, default_spec
-from multimodal.scene import Batch, Scene, open_scene
+from multimodal.scene import Batch, Scene, open_scene, sharing
 from multimodal.scene.assemble import normalised_difference
 from multimodal.scene.block_cache import cache_bytes, panel_width
 from multimodal.scene.planning import read_plan
 from multimodal.scene.reader import chunks
+from multimodal.scene.sharing import shares
 from multimodal.scene.warp import StackReader
 
 Write = Callable[..., RasterSource]
@@ -517,3 +518,72 @@ def test_chunks_break_at_gaps_and_at_their_width(pair: Pair, spec: ModelSpec) ->
             [3],
         ]
         assert [len(run) for run in chunks(grid, tiles, 120, 9999)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("layout", [{"tiled": True, "blockxsize": 64, "blockysize": 64}, {}])
+def test_several_readers_give_each_tile_once_and_the_same(
+    write_raster: Write, optical: Make, radar: Make, spec: ModelSpec,
+    monkeypatch: pytest.MonkeyPatch, layout: dict,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(sharing, "LEAST_TILES", 10)
+    s2 = write_raster("s2.tif", optical(480, 600), S2_BANDS, **layout)
+    s1 = write_raster("s1.tif", radar(480, 600), ("VV", "VH"), **layout)
+    with open_scene([s2], [s1], spec, stride=40) as scene:
+        tiles = scene.select()
+        alone = read_all(scene)
+        together: dict[int, tuple] = {}
+        for batch in scene.batches(tiles, 8, 0.75, readers=3):
+            good = iter(zip(batch.s2, batch.s1, strict=True))
+            for read in batch.reads:
+                assert read.tile.tile_id not in together
+                together[read.tile.tile_id] = (
+                    read, *(next(good) if read.status == "ok" else (None, None))
+                )  # fmt: skip
+        assert together.keys() == alone.keys()
+        for tile, (read, *arrays) in alone.items():
+            assert together[tile][0] == read
+            for one, other in zip(arrays, together[tile][1:], strict=True):
+                np.testing.assert_array_equal(one, other)
+        parts = shares(read_plan(scene), tiles, 3)
+    assert len(parts) in (1, 2, 3)
+    assert sorted(tile for part in parts for tile in part) == sorted(tiles)
+    lines = [{tile.col if layout else tile.row for tile in part} for part in parts]
+    assert all(not a & b for a, b in zip(lines, lines[1:], strict=False)), "cut between lines"
+
+
+def test_a_few_tiles_are_not_shared_out(pair: Pair, spec: ModelSpec) -> None:
+    with open_scene([pair[0]], [pair[1]], spec) as scene:
+        assert len(shares(read_plan(scene), scene.select(), 8)) == 1
+
+
+def test_huge_blocks_are_read_by_one_thread(
+    pair: Pair, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sharing, "LEAST_TILES", 1)
+    monkeypatch.setattr(sharing, "_LEAST_LINES", 1)
+    with open_scene([pair[0]], [pair[1]], spec, stride=20) as scene:
+        tiles = scene.select()
+        assert len(shares(read_plan(scene), tiles, 2)) == 2
+        monkeypatch.setattr("multimodal.scene.blocks.HUGE", 1)
+        assert len(shares(read_plan(scene), tiles, 2)) == 1
+
+
+def test_an_error_of_one_of_several_readers_ends_the_others(
+    pair: Pair, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sharing, "LEAST_TILES", 1)
+    monkeypatch.setattr(sharing, "_LEAST_LINES", 1)
+    read, calls = StackReader.read, []
+
+    def failing(self: StackReader, *window: int) -> np.ndarray:
+        calls.append(window)
+        if len(calls) > 6:
+            raise SourceError("gone")
+        return read(self, *window)
+
+    monkeypatch.setattr(StackReader, "read", failing)
+    with open_scene([pair[0]], [pair[1]], spec, stride=10) as scene:
+        batches = scene.batches(scene.select(), 2, 0.75, readers=2)
+        with pytest.raises(SourceError, match="gone"):
+            list(batches)
+    assert scene_threads() == []
