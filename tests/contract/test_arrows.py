@@ -118,6 +118,8 @@ ARROWS = {
     "training": {
         "contract",
         "scene",
+        "config",
+        "classifier",
         "model",
         "checkpoint",
         "devices",
