@@ -18,6 +18,7 @@ from .cli_import import add_import_arguments, import_lines, run_import
 from .cli_output import allow_any_character, as_json, explain, write_out
 from .cli_scene import add_scene_arguments, mask_source, scene_options
 from .cli_text import model_lines, scene_lines, summary_lines
+from .cli_train import add_train_arguments, run_train, train_lines
 from .contract.benchmark import benchmark_lines
 from .contract.channels import S1_BANDS, S2_BANDS
 from .contract.errors import CancelledError, InternalError, JobError, MultimodalError
@@ -165,6 +166,18 @@ def _benchmark(options: argparse.Namespace) -> Answer:
     return EXIT_OK, result, benchmark_lines(result)
 
 
+def _train(options: argparse.Namespace) -> Answer:
+    from .cli_progress import ProgressBar
+
+    stop = threading.Event()
+    with (
+        _interrupted_by(lambda number: _interrupt(stop, number)),
+        ProgressBar(quiet=options.quiet) as bar,
+    ):
+        result = run_train(options, bar.show, stop.is_set)
+    return EXIT_OK, result, train_lines(result)
+
+
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong with the arguments as every other error is said."""
 
@@ -188,6 +201,9 @@ def _parser() -> argparse.ArgumentParser:
     model.add_argument("folder", metavar="DIR")
     text = "turn a training checkpoint into a model folder"
     add_import_arguments(_add(commands, "import-checkpoint", text, _import))
+    train = _add(commands, "train", "train a head on labels over frozen networks", _train)
+    _add_sources(train)
+    add_train_arguments(train)
     text = "measure how fast this machine classifies, and where the time goes"
     add_benchmark_arguments(_add(commands, "benchmark", text, _benchmark))
     return parser

@@ -11,6 +11,8 @@ from typing import Any
 _EXPORTS = {
     "AveragePrecision": ".metrics",
     "MultiModalLightningModule": ".lightning_module",
+    "preview_labels": ".probe",
+    "train": ".probe",
 }
 
 __all__ = sorted(_EXPORTS)

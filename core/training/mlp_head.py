@@ -16,7 +16,7 @@ from ..classifier import build_head
 from ..config import ClassifierConfig
 from .claims import PRESENT, UNKNOWN
 
-EPOCHS: tuple[int, ...] = (30, 100, 300)
+EPOCHS: tuple[int, ...] = (20, 60, 150)
 """Passes over all tiles that are tried."""
 _SEED = 19
 _BATCH = 256

@@ -148,6 +148,7 @@ ARROWS = {
     "cli_arguments": {"contract", "cli_area", "cli_scene"},
     "cli_import": {"contract", "importing"},
     "cli_scene": {"contract"},
+    "cli_train": {"contract", "cli_arguments", "cli_scene", "training"},
     "cli_output": {"contract"},
     "cli_text": {"contract"},
     "cli": {
@@ -158,6 +159,7 @@ ARROWS = {
         "cli_output",
         "cli_progress",
         "cli_scene",
+        "cli_train",
         "estimate",
         "cli_text",
         "scene",
