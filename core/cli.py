@@ -14,6 +14,14 @@ from typing import Any, NoReturn
 
 from .cli_arguments import job, plain_numbers, sources
 from .cli_benchmark import add_benchmark_arguments, measure
+from .cli_evaluate import (
+    add_embed_arguments,
+    add_evaluate_arguments,
+    embed_lines,
+    evaluate_lines,
+    run_embed,
+    run_evaluate,
+)
 from .cli_import import add_import_arguments, import_lines, run_import
 from .cli_output import allow_any_character, as_json, explain, write_out
 from .cli_scene import add_scene_arguments, mask_source, scene_options
@@ -167,6 +175,22 @@ def _benchmark(options: argparse.Namespace) -> Answer:
 
 
 def _train(options: argparse.Namespace) -> Answer:
+    result = _watched(run_train, options)
+    return EXIT_OK, result, train_lines(result)
+
+
+def _evaluate(options: argparse.Namespace) -> Answer:
+    result = run_evaluate(options)
+    return EXIT_OK, result, evaluate_lines(result)
+
+
+def _embed(options: argparse.Namespace) -> Answer:
+    result = _watched(run_embed, options)
+    return EXIT_OK, result, embed_lines(result)
+
+
+def _watched(run: Callable[..., dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:
+    """Run a command that can be cancelled, and show how far it is."""
     from .cli_progress import ProgressBar
 
     stop = threading.Event()
@@ -174,8 +198,7 @@ def _train(options: argparse.Namespace) -> Answer:
         _interrupted_by(lambda number: _interrupt(stop, number)),
         ProgressBar(quiet=options.quiet) as bar,
     ):
-        result = run_train(options, bar.show, stop.is_set)
-    return EXIT_OK, result, train_lines(result)
+        return run(options, bar.show, stop.is_set)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -204,6 +227,11 @@ def _parser() -> argparse.ArgumentParser:
     train = _add(commands, "train", "train a head on labels over frozen networks", _train)
     _add_sources(train)
     add_train_arguments(train)
+    text = "compare a result with a reference layer or class raster"
+    add_evaluate_arguments(_add(commands, "evaluate", text, _evaluate))
+    embed = _add(commands, "embed", "write the embeddings of a scene as GeoParquet", _embed)
+    _add_sources(embed)
+    add_embed_arguments(embed)
     text = "measure how fast this machine classifies, and where the time goes"
     add_benchmark_arguments(_add(commands, "benchmark", text, _benchmark))
     return parser

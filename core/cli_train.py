@@ -1,4 +1,4 @@
-"""The commands ``multimodal train``, ``evaluate`` and ``embed``."""
+"""The command ``multimodal train``, and what it shares with ``evaluate`` and ``embed``."""
 
 from __future__ import annotations
 

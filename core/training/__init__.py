@@ -11,6 +11,8 @@ from typing import Any
 _EXPORTS = {
     "AveragePrecision": ".metrics",
     "MultiModalLightningModule": ".lightning_module",
+    "embed": ".geoparquet",
+    "evaluate": ".evaluation",
     "preview_labels": ".probe",
     "train": ".probe",
 }

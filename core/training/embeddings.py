@@ -145,7 +145,7 @@ def embed_tiles(
     """Return the embeddings of tiles, computing only what the cache does not hold.
 
     Args:
-        scene: opened with a stride of 1, so that every pixel begins a tile.
+        scene: opened with a stride that all places are multiples of, such as 1.
         places: int (N, 2), row and column of each tile's first pixel.
         embedder: computes.
         cache: of this scene and this model.
@@ -163,7 +163,8 @@ def embed_tiles(
     try:
         done = len(wanted) - len(missing)
         tell(done, len(wanted))
-        tiles = [scene.grid.tile(*place) for place in missing]
+        stride = scene.grid.stride
+        tiles = [scene.grid.tile(row // stride, col // stride) for row, col in missing]
         for read, found in _batches(scene, tiles, embedder, min_valid):
             new.add(found)
             done += read
@@ -222,10 +223,14 @@ def _batches(
                 vectors = embedder.embed(batch.s2, batch.s1)
                 sound = np.all([np.isfinite(v).all(axis=1) for v in vectors.values()], axis=0)
                 found = [
-                    ((tile.row, tile.col), {name: vectors[name][n] for name in NAMES})
+                    (_place(scene, tile), {name: vectors[name][n] for name in NAMES})
                     for n, tile in enumerate(good) if sound[n]
                 ]  # fmt: skip
             yield len(batch.reads), found
+
+
+def _place(scene: Scene, tile: Tile) -> tuple[int, int]:
+    return tile.row * scene.grid.stride, tile.col * scene.grid.stride
 
 
 def _picked(

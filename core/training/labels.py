@@ -73,7 +73,7 @@ def label_scene(source: LabelSource, grid: TileGrid) -> tuple[TileLabels, dict[s
     shapes = np.concatenate([to_pixels(layer.shapes, layer.crs, grid) for layer in source.layers])
     labels = tiles_of_shapes(
         shapes, claims.says, claims.classes, frame, multi=claims.multi,
-        complete=_complete(source.complete, grid), min_share=source.options.min_share,
+        complete=complete_area(source, grid), min_share=source.options.min_share,
     )  # fmt: skip
     return labels, {}
 
@@ -165,7 +165,9 @@ def _first_of_each(parts: Sequence[TileLabels]) -> TileLabels:
     )  # fmt: skip
 
 
-def _complete(layer: VectorLayer | None, grid: TileGrid) -> Any:
+def complete_area(source: LabelSource, grid: TileGrid) -> Any:
+    """Return where everything is labelled, in pixels of a grid; None where nothing is said."""
+    layer = source.complete
     if layer is None:
         return None
     shapes = [shape for shape in to_pixels(layer.shapes, layer.crs, grid) if shape is not None]

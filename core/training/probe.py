@@ -76,7 +76,7 @@ def train(
             base, choose_device(order.device), lambda text: emit(Log("warning", text)), is_cancelled
         )
         emit(Phase("open", "Opening the scenes"))
-        gathered = gather(order, source, embedder, cache, _progress(emit))
+        gathered = gather(order, source, embedder, cache, progress(emit))
     warnings += [*gathered.warnings, *gathered.sampling["warnings"]]
     for text in warnings:
         emit(Log("warning", text))
@@ -105,7 +105,8 @@ def _spec_of(base: str) -> ModelSpec:
     return read_spec(base)
 
 
-def _progress(emit: Emit) -> Callable[[int, int], None]:
+def progress(emit: Emit) -> Callable[[int, int], None]:
+    """Return what turns counts of tiles into messages."""
     started = time.monotonic()
 
     def tell(done: int, total: int) -> None:

@@ -30,7 +30,13 @@ Shares = Mapping[int, float]
 
 
 def tiles_of_raster(
-    path: str, table: ClassTable, grid: TileGrid, *, multi: bool, min_share: float | None = None
+    path: str,
+    table: ClassTable,
+    grid: TileGrid,
+    *,
+    multi: bool,
+    min_share: float | None = None,
+    places: np.ndarray | None = None,
 ) -> tuple[TileLabels, dict[str, str]]:
     """Return every whole tile of the scene's lattice that tells something, and colours by class.
 
@@ -45,15 +51,14 @@ def tiles_of_raster(
         grid: of the scene; tiles are laid edge to edge from its corner.
         multi: several classes a tile.
         min_share: 0-1.
+        places: row and column of the first pixels (N, 2) of the tiles to look at instead.
 
     Raises:
         SourceError: no raster; CrsError: without CRS; JobError: no whole numbers, no class.
     """
-    size = grid.tile_size
-    starts = [(row, col) for row in range(0, grid.height - size + 1, size)
-              for col in range(0, grid.width - size + 1, size)]  # fmt: skip
+    starts = _lattice(grid) if places is None else list(map(tuple, places.tolist()))
     with _warped(path, grid) as (raster, colors):
-        shares = [_shares(raster, row, col, size, path) for row, col in starts]
+        shares = [_shares(raster, row, col, grid.tile_size, path) for row, col in starts]
     values = sorted({value for tile in shares for value in tile})
     names = {value: name for value in values if (name := table.name(str(value))) is not None}
     check_spelling(names.values())
@@ -78,6 +83,16 @@ def tiles_of_raster(
         dropped=sum(bool(tile) and row is None for tile, row in zip(shares, rows, strict=True)),
     )  # fmt: skip
     return labels, {name: colors[value] for value, name in names.items() if value in colors}
+
+
+def _lattice(grid: TileGrid) -> list[tuple[int, int]]:
+    """Return the first pixels of all whole tiles, edge to edge."""
+    size = grid.tile_size
+    return [
+        (row, col)
+        for row in range(0, grid.height - size + 1, size)
+        for col in range(0, grid.width - size + 1, size)
+    ]
 
 
 @contextmanager

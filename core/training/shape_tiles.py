@@ -66,6 +66,35 @@ def tiles_of_shapes(
     )  # fmt: skip
 
 
+def known_at(
+    places: np.ndarray, shapes: np.ndarray, says: np.ndarray, classes: tuple[str, ...],
+    frame: Frame, *, multi: bool, complete: Any = None, min_share: float | None = None,
+) -> TileLabels:  # fmt: skip
+    """Return what shapes tell of tiles that are there already, of those that they tell of.
+
+    With one class a tile it is that of the points inside where they agree, else the one whose
+    polygons cover ``min_share`` (half) of it; arguments as of :func:`tiles_of_shapes`.
+    """
+    search = _Search(shapes, says, frame)
+    decide = _Several(complete, min_share, says) if multi else _One(min_share, says)
+    found, rows, mixed = [], [], 0
+    for place in map(tuple, places.tolist()):
+        cover, inside = search.cover(place), search.points_in(place)
+        if multi:
+            row, _ = decide(cover, inside, bool(inside), frame.box(place))
+        else:
+            owners = inside or search.covering(place)
+            row, _ = decide(cover, owners, bool(inside), frame.box(place)) if owners else (None, 0)
+            mixed += bool(owners) and row is None
+        if row is not None:
+            found.append(place)
+            rows.append(row)
+    return TileLabels(
+        classes, multi, np.array(found, dtype=np.int32).reshape(-1, 2),
+        np.array(rows, dtype=np.int8).reshape(-1, len(classes)), dropped=mixed,
+    )  # fmt: skip
+
+
 class _Search:
     """Finds what covers a tile."""
 
@@ -76,6 +105,19 @@ class _Search:
     def is_point(self, owners: list[int]) -> bool:
         """Tell whether a tile was laid for a point."""
         return any(self._shapes[number].area == 0 for number in owners)
+
+    def points_in(self, tile: tuple[int, int]) -> list[int]:
+        """Return the points inside a tile."""
+        near = self._tree.query(self._frame.box(tile), predicate="contains_properly")
+        return [int(n) for n in near if self._shapes[n].area == 0 and (self._says[n] >= 0).any()]
+
+    def covering(self, tile: tuple[int, int]) -> list[int]:
+        """Return a polygon of the class that covers most of a tile."""
+        box = self._frame.box(tile)
+        near = self._tree.query(box, predicate="intersects")
+        cover = self.cover(tile).present
+        best = int(np.argmax(cover))
+        return [int(n) for n in near if self._says[n, best] == PRESENT][:1] if cover[best] else []
 
     def cover(self, tile: tuple[int, int]) -> _Cover:
         box = self._frame.box(tile)

@@ -19,7 +19,7 @@ from ..contract.weights import is_weights_name
 from ..model import MultiModalModel
 from .gathering import Gathered
 from .report_html import report_html
-from .report_table import TABLE_FILE, write_table
+from .report_table import TABLE_FILE, outline, write_table
 
 REPORT_JSON, REPORT_HTML = "report.json", "report.html"
 
@@ -32,18 +32,23 @@ def check_target(order: TrainOrder) -> None:
     check_folder(target, order.overwrite)
 
 
-def check_folder(target: Path, overwrite: bool) -> None:
-    """Raise an OutputError for a folder that holds what must not be replaced, or is not to be."""
+def check_folder(
+    target: Path, overwrite: bool, mark: str = CONFIG_FILE, what: str = "model folder"
+) -> None:
+    """Raise an OutputError for a folder that holds what must not be replaced, or is not to be.
+
+    ``mark`` is the file by which a folder of ours is known, ``what`` its name for the user.
+    """
     if os.path.exists(target) and not os.path.isdir(target):
         raise OutputError(f"'{target}' is a file: name a folder.")
     if os.path.isdir(target) and any(target.iterdir()):
-        if not os.path.isfile(target / CONFIG_FILE):
+        if not os.path.isfile(target / mark):
             raise OutputError(
-                f"'{target}' is there and is no model folder: choose a new or an empty folder."
+                f"'{target}' is there and is no {what}: choose a new or an empty folder."
             )
         if not overwrite:
             raise OutputError(
-                f"'{target}' is a model folder already: choose another one, or say --overwrite."
+                f"'{target}' is a {what} already: choose another one, or say --overwrite."
             )
     parent = target if os.path.isdir(target) else target.parent
     if not os.path.isdir(parent):
@@ -60,16 +65,23 @@ def write_folder(
     with told(target), TemporaryDirectory(prefix=".training.", dir=target.parent) as temporary:
         aside = Path(temporary) / "model"
         save_pretrained(model, aside)
-        report["table"] = write_table(aside / TABLE_FILE, report, gathered)
+        rows = report["tested_tiles"]
+        outlines = [outline(gathered.grids[row["scene"]], row["row"], row["col"]) for row in rows]
+        report["table"] = write_table(aside / TABLE_FILE, rows, outlines, gathered.classes.names)
         write_reports(aside, report)
-        target.mkdir(exist_ok=True)
-        names = sorted(os.listdir(aside), key=lambda name: name == CONFIG_FILE)
-        stale = [path for path in target.iterdir() if is_weights_name(path.name)]
-        for name in names:
-            os.replace(aside / name, target / name)
-        for path in stale:
-            if path.name not in names:
-                path.unlink()
+        move_into(aside, target)
+
+
+def move_into(aside: Path, target: Path) -> None:
+    """Put files in their place, config.json last; weights that no longer belong go."""
+    target.mkdir(exist_ok=True)
+    names = sorted(os.listdir(aside), key=lambda name: name == CONFIG_FILE)
+    stale = [path for path in target.iterdir() if is_weights_name(path.name)]
+    for name in names:
+        os.replace(aside / name, target / name)
+    for path in stale:
+        if path.name not in names:
+            path.unlink()
 
 
 def write_reports(folder: Path, report: dict[str, Any]) -> None:
