@@ -16,7 +16,7 @@ STRENGTHS: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 DEFAULT_STRENGTH = 1.0
 # A column that hardly varies beside the others would get weights that float32 cannot hold.
 _LEAST_SCALE = 1e-3
-_TOLERANCE = 1e-8
+_TOLERANCE = 1e-7
 _ITERATIONS = 10_000
 
 

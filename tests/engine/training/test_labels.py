@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,8 @@ from multimodal.contract.errors import (
     SpecError,
 )
 from multimodal.contract.train_order import LabelOptions
+from multimodal.scene.geometry import Geometry
+from multimodal.scene.grid import TileGrid
 from multimodal.training.class_table import read_class_table
 from multimodal.training.labels import joined_classes, label_scene, lon_lat, read_labels
 from multimodal.training.raster_tiles import tiles_of_raster
@@ -359,3 +362,22 @@ except RuntimeMissingError as problem:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
                           timeout=120, check=False)  # fmt: skip
     assert "pip install 'mm-sentinel-fusion[train]'" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("place", ["637U_59R_1_3", "282D_485L_3_3", "433D_629L_3_1"])
+def test_a_real_land_cover_raster_labels_its_whole_tile(place: str) -> None:
+    folder = Path(os.environ.get("MM_TEST_DATA") or ROOT / ".." / "shared" / "data")
+    path = folder / "terramind" / place / "LULC.tif"
+    if not path.is_file():
+        pytest.skip("shared test data are not here (set MM_TEST_DATA to their folder)")
+    with rasterio.open(path) as dataset:
+        values = dataset.read(1)[:120, :120]
+        geometry = Geometry(dataset.crs, dataset.transform, dataset.width, dataset.height)
+    labels, _ = tiles_of_raster(
+        str(path), read_class_table(None), TileGrid(geometry, 120, 1), multi=True
+    )
+    assert labels.places.tolist() == [[0, 0]]
+    codes, pixels = np.unique(values, return_counts=True)
+    expected = {str(code) for code, count in zip(codes, pixels, strict=True) if count >= 720}
+    present = {n for n, say in zip(labels.classes, labels.says[0], strict=True) if say == 1}
+    assert present == expected
