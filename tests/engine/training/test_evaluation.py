@@ -25,6 +25,7 @@ from multimodal.predictions import Journal
 from multimodal.scene import TileGrid
 from multimodal.training.area_accuracy import area_accuracy
 from multimodal.training.evaluation import EvaluateOrder, evaluate
+from multimodal.training.vectors import read_vectors
 
 from .conftest import LEFT, TOP, WriteLayer, looks, point, square, utm_grid
 
@@ -148,6 +149,8 @@ def test_polygons_points_and_rasters_tell_the_same(
     assert {path.name for path in folder.iterdir()} == {
         "report.html", "report.json", "tested_tiles.gpkg",
     }  # fmt: skip
+    # Tables without shapes, such as styles, are no layers to choose from.
+    assert len(read_vectors(single_map).shapes) == 100
     page = (folder / "report.html").read_text()
     assert "weighted by area" in page
     assert page.count("<svg") == 4

@@ -26,7 +26,7 @@ from multimodal.contract.errors import (
     NoOverlapError,
     OutputError,
 )
-from multimodal.contract.job import ClassifyJob
+from multimodal.contract.job import ClassifyJob, RasterSource
 from multimodal.contract.model_folder import read_spec
 from multimodal.contract.train_order import LabelOptions, ScenePair, TrainOrder
 from multimodal.pipeline import classify
@@ -252,6 +252,39 @@ def test_the_command_line_trains(
     assert "--overwrite" in json.loads(capsys.readouterr().out.splitlines()[-1])["error"]["message"]
     assert main([*command[:-1], "--overwrite"]) == 0
     assert "see report.html" in capsys.readouterr().out
+
+
+def test_real_scenes_and_lists_train_by_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples = Path(__file__).resolve().parents[3] / "sample_data"
+    found = sorted((samples / "scenes").glob("*_labels.geojson"))
+    names = [path.name.removesuffix("_labels.geojson") for path in found]
+    rasters = [[str(samples / "scenes" / f"{name}_{end}.tif")
+                for end in ("S2_12band_10m", "S1_VV_VH_dB")] for name in names]  # fmt: skip
+    further = [text for pair in rasters[1:] for text in ("--scene", *pair)]
+    out = tmp_path / "model"
+    command = ["train", "--s2", rasters[0][0], "--s1", rasters[0][1], *further, "--labels",
+               *map(str, found), "--field", "labels19", "--full-lists", "--model",
+               str(samples / "model"), "--out", str(out), "--block", "1200", "--device", "cpu",
+               "--cache", str(tmp_path / "cache"), "--quiet", "--json"]  # fmt: skip
+    assert main(command) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["tiles"] == 19
+    assert told["sampling"]["scenes"] == [6, 6, 7]
+    assert told["validation"]["folds"] == 5
+    assert told["validation"]["tested"] == 19
+    spec = read_spec(out)
+    assert spec.task == "multilabel"
+    # Its own colour, and the base's licence.
+    assert {c.name: c.color for c in spec.classes}["Urban fabric"] == "#e6004d"
+    assert spec.license == read_spec(samples / "model").license
+    few = {row["class"] for row in told["sampling"]["classes"]
+           if row["present"] < 10 or row["absent"] < 10}  # fmt: skip
+    assert few == {row["name"] for row in told["classes"] if not row["calibrated"]}
+    job = ClassifyJob((RasterSource(rasters[2][0]),), (RasterSource(rasters[2][1]),), str(out),
+                      str(tmp_path / "map.gpkg"), device="cpu")  # fmt: skip
+    assert classify(job).classified == 7
 
 
 def test_names_of_strangers_stay_text_in_the_report(order: Order, cache: Path) -> None:
