@@ -113,6 +113,8 @@ def _centres(shape: Any, size: int) -> Iterator[tuple[float, float]]:
             yield part.x, part.y
         elif part.geom_type == "Polygon":
             yield from _centres_of_polygon(part, size)
+        elif shapely.get_num_geometries(part) > 1 or part.geom_type.startswith("Multi"):
+            yield from _centres(part, size)  # of a collection, as repairs make them
 
 
 def _centres_of_polygon(polygon: Any, size: int) -> Iterator[tuple[float, float]]:

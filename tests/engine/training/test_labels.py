@@ -28,6 +28,7 @@ from multimodal.scene.geometry import Geometry
 from multimodal.scene.grid import TileGrid
 from multimodal.training.class_table import read_class_table
 from multimodal.training.labels import joined_classes, label_scene, lon_lat, read_labels
+from multimodal.training.placing import Frame, lay_tiles
 from multimodal.training.raster_tiles import tiles_of_raster
 from multimodal.training.sampling import sampling_report
 from multimodal.training.tile_labels import TileLabels
@@ -68,6 +69,16 @@ def test_at_the_edge_a_tile_is_moved_inside(write_layer: WriteLayer) -> None:
     labels = labelled(write_layer([(point(10, 470), {"class": "a"})]))
     assert labels.places.tolist() == [[360, 0]]
     assert labels.moved == 1
+
+
+def test_every_part_of_a_collection_has_a_tile() -> None:
+    squares = [shapely.box(x, 0, x + 120, 120) for x in (0, 200)]
+    line = shapely.LineString([(0, 0), (9, 9)])
+    collection = shapely.GeometryCollection([shapely.MultiPolygon(squares), line])
+    shapes = np.array([collection, None], dtype=object)
+    places = lay_tiles(shapes, Frame(480, 480, 120))
+    assert places.tiles == {(0, 0): [0], (0, 200): [0]}
+    assert places.outside == [1]
 
 
 def test_labels_in_another_crs_come_to_the_same_pixels(write_layer: WriteLayer) -> None:
