@@ -14,10 +14,19 @@ from typing import Any, NoReturn
 
 from .cli_arguments import job, plain_numbers, sources
 from .cli_benchmark import add_benchmark_arguments, measure
+from .cli_evaluate import (
+    add_embed_arguments,
+    add_evaluate_arguments,
+    embed_lines,
+    evaluate_lines,
+    run_embed,
+    run_evaluate,
+)
 from .cli_import import add_import_arguments, import_lines, run_import
 from .cli_output import allow_any_character, as_json, explain, write_out
 from .cli_scene import add_scene_arguments, mask_source, scene_options
 from .cli_text import model_lines, scene_lines, summary_lines
+from .cli_train import add_train_arguments, run_train, train_lines
 from .contract.benchmark import benchmark_lines
 from .contract.channels import S1_BANDS, S2_BANDS
 from .contract.errors import CancelledError, InternalError, JobError, MultimodalError
@@ -165,6 +174,33 @@ def _benchmark(options: argparse.Namespace) -> Answer:
     return EXIT_OK, result, benchmark_lines(result)
 
 
+def _train(options: argparse.Namespace) -> Answer:
+    result = _watched(run_train, options)
+    return EXIT_OK, result, train_lines(result)
+
+
+def _evaluate(options: argparse.Namespace) -> Answer:
+    result = run_evaluate(options)
+    return EXIT_OK, result, evaluate_lines(result)
+
+
+def _embed(options: argparse.Namespace) -> Answer:
+    result = _watched(run_embed, options)
+    return EXIT_OK, result, embed_lines(result)
+
+
+def _watched(run: Callable[..., dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:
+    """Run a command that can be cancelled, and show how far it is."""
+    from .cli_progress import ProgressBar
+
+    stop = threading.Event()
+    with (
+        _interrupted_by(lambda number: _interrupt(stop, number)),
+        ProgressBar(quiet=options.quiet) as bar,
+    ):
+        return run(options, bar.show, stop.is_set)
+
+
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong with the arguments as every other error is said."""
 
@@ -188,6 +224,14 @@ def _parser() -> argparse.ArgumentParser:
     model.add_argument("folder", metavar="DIR")
     text = "turn a training checkpoint into a model folder"
     add_import_arguments(_add(commands, "import-checkpoint", text, _import))
+    train = _add(commands, "train", "train a head on labels over frozen networks", _train)
+    _add_sources(train)
+    add_train_arguments(train)
+    text = "compare a result with a reference layer or class raster"
+    add_evaluate_arguments(_add(commands, "evaluate", text, _evaluate))
+    embed = _add(commands, "embed", "write the embeddings of a scene as GeoParquet", _embed)
+    _add_sources(embed)
+    add_embed_arguments(embed)
     text = "measure how fast this machine classifies, and where the time goes"
     add_benchmark_arguments(_add(commands, "benchmark", text, _benchmark))
     return parser

@@ -17,14 +17,15 @@ class ProgressBar:
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
         self._bar: Any = None
+        self._step: Any = None
 
     def __enter__(self) -> ProgressBar:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
+        for bar in filter(None, (self._bar, self._step)):
             with suppress(OSError):
-                self._bar.close()
+                bar.close()
 
     def show(self, message: Message) -> None:
         """Take one message of the pipeline."""
@@ -36,9 +37,21 @@ class ProgressBar:
         if isinstance(message, Plan):
             done = message.tiles - message.todo
             self._bar = tqdm(total=message.tiles, initial=done, unit="tile", file=sys.stderr)
-        elif isinstance(message, Progress) and self._bar is not None:
-            self._bar.update(message.done - self._bar.n)
+        elif isinstance(message, Progress):
+            self._advance(message)
         elif isinstance(message, Log):
             tqdm.write(f"{message.level}: {message.text}", file=sys.stderr)
         elif isinstance(message, Phase) and self._bar is None:
             tqdm.write(f"{message.text} ...", file=sys.stderr)
+
+    def _advance(self, message: Progress) -> None:
+        if self._bar is not None:
+            self._bar.update(message.done - self._bar.n)
+            return
+        # Without a plan the count is a step among others: phases come after it.
+        if self._step is None:
+            self._step = tqdm(total=message.total, unit="tile", file=sys.stderr)
+        self._step.update(message.done - self._step.n)
+        if message.done == message.total:
+            self._step.close()
+            self._step = None

@@ -137,7 +137,7 @@ class Predictor:
 
     def compute(self, network: nn.Module, s2: FloatArray, s1: FloatArray) -> torch.Tensor:
         """Return probabilities (N, classes) of all tiles at once by a network, on the CPU."""
-        with stage("forward"), torch.inference_mode(), _stoppable(network, self.is_cancelled):
+        with stage("forward"), torch.inference_mode(), stoppable(network, self.is_cancelled):
             inputs = (torch.from_numpy(a).to(self.device.torch) for a in (s1, s2))
             return to_probabilities(network(*inputs), self.spec).cpu()
 
@@ -195,7 +195,7 @@ class Pending:
 
 
 @contextmanager
-def _stoppable(model: nn.Module, is_cancelled: Callable[[], bool]) -> Iterator[None]:
+def stoppable(model: nn.Module, is_cancelled: Callable[[], bool]) -> Iterator[None]:
     """Ask for a cancel before every layer: a batch of a large model takes a CPU many seconds."""
 
     def look(*_: object) -> None:

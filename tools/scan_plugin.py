@@ -30,6 +30,7 @@ REASONS = {
     ("bandit", "B608", "core/contract/target.py"): "the name of a table, a constant of ours",
     ("bandit", "B608", "core/predictions/"): "names of tables and columns, constants of ours or "
     "slugs of letters, digits and _; every value is a parameter",
+    ("bandit", "B608", "core/training/predicted.py"): "the name of a table, a constant of ours",
     ("detect-secrets", "Base64 High Entropy String", "core/backbones/dinov3"): ALIKE
     + "a model of the Hugging Face hub",
     ("detect-secrets", "Secret Keyword", "core/contract/source_identity.py"): "the pattern that "

@@ -11,6 +11,10 @@ from typing import Any
 _EXPORTS = {
     "AveragePrecision": ".metrics",
     "MultiModalLightningModule": ".lightning_module",
+    "embed": ".geoparquet",
+    "evaluate": ".evaluation",
+    "preview_labels": ".probe",
+    "train": ".probe",
 }
 
 __all__ = sorted(_EXPORTS)
