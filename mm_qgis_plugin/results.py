@@ -47,12 +47,11 @@ def _field_type(kind: str):
 
 
 def tile_feature(row: TileResult, fields: QgsFields, spec: ModelSpec) -> QgsFeature:
-    """Return a row of the pipe as a feature."""
+    """Return a row of the pipe as a feature; ``fields`` are :func:`qgis_fields`."""
     feature = QgsFeature(fields)
     ring = [QgsPointXY(x, y) for x, y in row.corners]
     feature.setGeometry(QgsGeometry.fromPolygonXY([ring]))
-    values = row.attributes(spec)
-    feature.setAttributes([values[field.name()] for field in fields])
+    feature.setAttributes(list(row.values(spec)))
     return feature
 
 
