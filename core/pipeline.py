@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from .batching import MOST, BatchSize
 from .contract.drive import check_room
 from .contract.errors import CancelledError, SourceError
 from .contract.job import MAX_BATCH, ClassifyJob, check_sensors, fingerprint, for_record
-from .contract.messages import Log, Message, Phase, Plan, Progress, Rows
+from .contract.messages import Log, Message, Phase, Plan, Progress, rows_in_lines
 from .contract.model_folder import check_trained, read_spec
-from .contract.result import COMPLETE, PARTIAL, RunSummary, result_bytes
+from .contract.result import COMPLETE, PARTIAL, RunSummary, TileResult, result_bytes
 from .contract.spec import ModelSpec
 from .contract.target import check_output, real_path
 from .devices import CPU, Device, choose_device, choose_precision, gpu_errors_told
@@ -26,14 +27,12 @@ from .predictions import Journal, JournalState
 from .predictions.journal import held_state
 from .remembered import remember_batch, remember_speed, remembered_batch
 from .room import out_of_memory, tight_memory
+from .row_writer import RowWriter
 from .rows import not_finite_warning, to_rows
 from .scene import Batch, Scene, Tile
 from .versions import computing_versions
 from .watching import SourceWatch, taken_out
 from .way_choice import on_fastest_way, some_tiles, way_of
-
-# A line of the protocol has 16 MiB at most, and a model may have 1900 classes.
-_ROWS_A_LINE = 256
 
 Emit = Callable[[Message], None]
 IsCancelled = Callable[[], bool]
@@ -75,6 +74,7 @@ class _Run:
     watch: SourceWatch = field(init=False)
     # Committed since the last look at the sources: a slow drive is not asked for each batch.
     unproven: list[int] = field(default_factory=list)
+    rows: RowWriter = field(init=False)
 
     def run(self) -> RunSummary:
         self.emit(Phase("open", "Opening the rasters"))
@@ -100,12 +100,10 @@ class _Run:
             read = min(size.limit, max(len(todo), 1))
             is_whole = held is not None and held.state == COMPLETE and not todo
             self.report = {} if is_whole else described(self.job, scene, self.is_cancelled)
-            self.emit(
-                Plan(
-                    len(tiles), len(todo), scene.crs_wkt, self.device, self.precision, read,
-                    self.report.get("expected_skipped", 0),
-                )
-            )  # fmt: skip
+            self.emit(Plan(
+                len(tiles), len(todo), scene.crs_wkt, self.device, self.precision, read,
+                self.report.get("expected_skipped", 0),
+            ))  # fmt: skip
             if held is not None and held.finished:
                 self._go_on_from(held)
             if held is not None and is_whole:
@@ -224,15 +222,16 @@ class _Run:
         self, journal: Journal, scene: Scene, tiles: Sequence[Tile], todo: Sequence[Tile],
         predictor: Predictor,
     ) -> None:  # fmt: skip
-        """Classify tiles piece by piece, each one committed before it is told."""
+        """Classify tiles piece by piece, each tile committed before it is told."""
         self.emit(Phase("classify", f"Classifying {len(todo)} tiles on {predictor.device.name}"))
         self.started = time.monotonic()
         size = min(predictor.size.limit, max(len(todo), 1))
         batches = scene.batches(todo, size, self.job.min_valid, self.is_cancelled)
-        with suppress(BatchStopped), closing(batches):  # type: ignore[type-var]  # a generator
+        self.rows = RowWriter(partial(self._commit, journal), partial(self._say, tiles, todo))
+        with suppress(BatchStopped), self.rows, closing(batches):  # type: ignore[type-var]
             try:
                 for batch in batches:
-                    self._classify_batch(batch, predictor, scene, journal, len(tiles), len(todo))
+                    self._classify(batch, predictor, scene, journal)
                     if self.is_cancelled():
                         break
             except SourceError:
@@ -240,10 +239,7 @@ class _Run:
                 self._look(journal, at_once=True)
                 raise
 
-    def _classify_batch(
-        self, batch: Batch, predictor: Predictor, scene: Scene, journal: Journal,
-        total: int, todo: int,
-    ) -> None:  # fmt: skip
+    def _classify(self, batch: Batch, predictor: Predictor, scene: Scene, journal: Journal) -> None:
         rest = batch
         while rest.reads and not (rest is not batch and self.is_cancelled()):
             device = predictor.device
@@ -252,21 +248,27 @@ class _Run:
             if predictor.device != device:
                 self.device = f"{self.device}, then {predictor.device.name}"
                 journal.set_device(self.device)
-            is_proven = self._look(journal)
-            journal.append(rows)
-            self.unproven += [] if is_proven else [row.tile_id for row in rows]
-            self.done_now += len(rows)
-            rate = self.done_now / max(time.monotonic() - self.started, 1e-9)
-            for first in range(0, len(rows), _ROWS_A_LINE):
-                self.emit(Rows(tuple(rows[first : first + _ROWS_A_LINE])))
-            done = total - todo + self.done_now
-            self.emit(Progress(done, total, rate, (todo - self.done_now) / rate))
+            self.rows.add(rows)
+
+    def _commit(self, journal: Journal, rows: Sequence[TileResult]) -> None:
+        is_proven = self._look(journal)
+        journal.append(rows)
+        self.unproven += [] if is_proven else [row.tile_id for row in rows]
+
+    def _say(self, tiles: Sequence[Tile], todo: Sequence[Tile], rows: Sequence[TileResult]) -> None:
+        self.done_now += len(rows)
+        rate = self.done_now / max(time.monotonic() - self.started, 1e-9)
+        for line in rows_in_lines(rows):
+            self.emit(line)
+        left = len(todo) - self.done_now
+        self.emit(Progress(len(tiles) - left, len(tiles), rate, left / rate))
 
     def _look(self, journal: Journal, *, at_once: bool = False) -> bool:
         """Look whether the sources are the same; what may be of others leaves the journal."""
         try:
             is_proven = self.watch.check(at_once=at_once)
         except SourceError as problem:
+            self.rows.drop()
             journal.remove(self.unproven)
             raise taken_out(problem, len(self.unproven)) from problem
         if is_proven:

@@ -78,6 +78,7 @@ ARROWS = {
     "effort": {"config", "contract"},
     "estimate": {"contract", "effort", "remembered"},
     "rows": {"contract", "scene"},
+    "row_writer": {"contract"},
     "inspection": {"contract", "estimate", "scene"},
     "pipeline": {
         "contract",
@@ -92,6 +93,7 @@ ARROWS = {
         "model_cache",
         "remembered",
         "room",
+        "row_writer",
         "rows",
         "versions",
         "watching",
