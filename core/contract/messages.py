@@ -26,8 +26,9 @@ EARLIER_RUN, RECKONED = "earlier run", "reckoned"
 """How the speed behind ``estimate.seconds`` of a report is known: its ``estimate.basis``."""
 _NUMBER = (int, float)
 _MOST_DIGITS = 300
-# A line has 16 MiB at most, and a model may have 1900 classes.
-_ROWS_A_LINE = 256
+# A line has 16 MiB at most, and a model may have 1900 classes. And QGIS waits while Python reads a
+# line, or looks for garbage, which many rows at once bring about.
+_ROWS_A_LINE = 64
 
 
 @dataclass(frozen=True)
