@@ -3,7 +3,7 @@ SHELL := /bin/bash
 QGIS_RUN := source tools/env.sh && qgis_env XDG_RUNTIME_DIR="$$(runtime_dir)"
 DEV_PROFILES := build/dev/profiles
 
-.PHONY: help setup demo test test-engine test-qgis soak bench bench-gpu lint package plugin dev sample-model clean
+.PHONY: help setup demo test test-engine test-qgis soak bench bench-gpu event-loop lint package plugin dev sample-model clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s $$'\t'
@@ -32,6 +32,11 @@ soak: setup  ## 500 killed runs, then two hours in one worker (SOAK_HOURS, SOAK_
 
 bench: setup  ## the figures of docs/benchmarks.md on this machine: half an hour on a CPU
 	.venv/bin/python tools/bench.py
+	@$(MAKE) --no-print-directory event-loop
+
+event-loop: setup plugin  ## for how long QGIS does not answer while 8,281 rows arrive
+	$(QGIS_RUN) QT_QPA_PLATFORM=offscreen MULTIMODAL_WORKER_PYTHON="$(CURDIR)/.venv/bin/python" \
+		.venv-qgis/bin/python tools/event_loop.py $(EVENT_LOOP)
 
 bench-gpu: setup  ## those of a GPU
 	.venv/bin/python tools/bench.py --gpu

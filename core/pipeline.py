@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from .batching import MOST, BatchSize
-from .computing import compute_ahead, reading_threads
+from .computing import Computed, compute_ahead, reading_threads
 from .contract.drive import check_room
 from .contract.errors import CancelledError, SourceError
 from .contract.job import MAX_BATCH, ClassifyJob, check_sensors, fingerprint, for_record
-from .contract.messages import Log, Message, Phase, Plan, Progress, Rows
+from .contract.messages import Log, Message, Phase, Plan, Progress, rows_in_lines
 from .contract.model_folder import check_trained, read_spec
 from .contract.result import COMPLETE, PARTIAL, RunSummary, TileResult, result_bytes
 from .contract.spec import ModelSpec
@@ -27,14 +28,12 @@ from .predictions import Journal, JournalState
 from .predictions.journal import held_state
 from .remembered import remember_batch, remember_speed, remembered_batch
 from .room import out_of_memory, tight_memory
+from .row_writer import RowWriter
 from .rows import not_finite_warning, to_rows
 from .scene import Scene, Tile
 from .versions import computing_versions
 from .watching import SourceWatch, taken_out
 from .way_choice import on_fastest_way, some_tiles, way_of
-
-# A line of the protocol has 16 MiB at most, and a model may have 1900 classes.
-_ROWS_A_LINE = 256
 
 Emit = Callable[[Message], None]
 IsCancelled = Callable[[], bool]
@@ -76,6 +75,7 @@ class _Run:
     watch: SourceWatch = field(init=False)
     # Committed since the last look at the sources: a slow drive is not asked for each batch.
     unproven: list[int] = field(default_factory=list)
+    rows: RowWriter = field(init=False)
 
     def run(self) -> RunSummary:
         self.emit(Phase("open", "Opening the rasters"))
@@ -101,12 +101,10 @@ class _Run:
             read = min(size.limit, max(len(todo), 1))
             is_whole = held is not None and held.state == COMPLETE and not todo
             self.report = {} if is_whole else described(self.job, scene, self.is_cancelled)
-            self.emit(
-                Plan(
-                    len(tiles), len(todo), scene.crs_wkt, self.device, self.precision, read,
-                    self.report.get("expected_skipped", 0),
-                )
-            )  # fmt: skip
+            self.emit(Plan(
+                len(tiles), len(todo), scene.crs_wkt, self.device, self.precision, read,
+                self.report.get("expected_skipped", 0),
+            ))  # fmt: skip
             if held is not None and held.finished:
                 self._go_on_from(held)
             if held is not None and is_whole:
@@ -225,7 +223,7 @@ class _Run:
         self, journal: Journal, scene: Scene, tiles: Sequence[Tile], todo: Sequence[Tile],
         predictor: Predictor,
     ) -> None:  # fmt: skip
-        """Classify tiles piece by piece, each one committed before it is told."""
+        """Classify tiles piece by piece, each tile committed before it is told."""
         self.emit(Phase("classify", f"Classifying {len(todo)} tiles on {predictor.device.name}"))
         self.started = time.monotonic()
         size = min(predictor.size.limit, max(len(todo), 1))
@@ -234,17 +232,10 @@ class _Run:
         )
         told: list[str] = []
         predictor.tell = told.append  # of another thread: messages come from this one
-        device = predictor.device
+        self.rows = RowWriter(partial(self._commit, journal), partial(self._say, tiles, todo))
         try:
-            with closing(compute_ahead(batches, predictor)) as results:  # type: ignore[type-var]
-                for result in results:
-                    self._warn_all(told)
-                    if result.device != device:
-                        device = result.device
-                        self.device = f"{self.device}, then {device.name}"
-                        journal.set_device(self.device)
-                    rows = to_rows(result.batch, result.probabilities, scene)
-                    self._commit(rows, journal, len(tiles), len(todo))
+            with self.rows, closing(compute_ahead(batches, predictor)) as results:  # type: ignore[type-var]
+                self._take(results, predictor.device, told, scene, journal)
         except SourceError:
             # That a file was exchanged says more than what was met in it.
             self._look(journal, at_once=True)
@@ -252,22 +243,37 @@ class _Run:
         finally:
             self._warn_all(told)
 
-    def _commit(self, rows: Sequence[TileResult], journal: Journal, total: int, todo: int) -> None:
+    def _take(
+        self, results: Iterator[Computed], device: Device, told: list[str], scene: Scene,
+        journal: Journal,
+    ) -> None:  # fmt: skip
+        for result in results:
+            self._warn_all(told)
+            if result.device != device:
+                device = result.device
+                self.device = f"{self.device}, then {device.name}"
+                journal.set_device(self.device)
+            self.rows.add(to_rows(result.batch, result.probabilities, scene))
+
+    def _commit(self, journal: Journal, rows: Sequence[TileResult]) -> None:
         is_proven = self._look(journal)
         journal.append(rows)
         self.unproven += [] if is_proven else [row.tile_id for row in rows]
+
+    def _say(self, tiles: Sequence[Tile], todo: Sequence[Tile], rows: Sequence[TileResult]) -> None:
         self.done_now += len(rows)
         rate = self.done_now / max(time.monotonic() - self.started, 1e-9)
-        for first in range(0, len(rows), _ROWS_A_LINE):
-            self.emit(Rows(tuple(rows[first : first + _ROWS_A_LINE])))
-        done = total - todo + self.done_now
-        self.emit(Progress(done, total, rate, (todo - self.done_now) / rate))
+        for line in rows_in_lines(rows):
+            self.emit(line)
+        left = len(todo) - self.done_now
+        self.emit(Progress(len(tiles) - left, len(tiles), rate, left / rate))
 
     def _look(self, journal: Journal, *, at_once: bool = False) -> bool:
         """Look whether the sources are the same; what may be of others leaves the journal."""
         try:
             is_proven = self.watch.check(at_once=at_once)
         except SourceError as problem:
+            self.rows.drop()
             journal.remove(self.unproven)
             raise taken_out(problem, len(self.unproven)) from problem
         if is_proven:

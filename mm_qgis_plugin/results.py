@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from osgeo import gdal
+from osgeo import gdal, ogr
 from qgis.core import (
     Qgis,
     QgsCoordinateReferenceSystem,
@@ -24,7 +25,6 @@ from .core.contract.errors import OutputError
 from .core.contract.result import LAYER, OK, TileResult, result_fields
 from .core.contract.spec import ModelSpec
 from .core.contract.target import sweep
-from .style import apply_style
 
 
 def qgis_fields(spec: ModelSpec) -> QgsFields:
@@ -47,22 +47,20 @@ def _field_type(kind: str):
 
 
 def tile_feature(row: TileResult, fields: QgsFields, spec: ModelSpec) -> QgsFeature:
-    """Return a row of the pipe as a feature."""
+    """Return a row of the pipe as a feature; ``fields`` are :func:`qgis_fields`."""
     feature = QgsFeature(fields)
     ring = [QgsPointXY(x, y) for x, y in row.corners]
     feature.setGeometry(QgsGeometry.fromPolygonXY([ring]))
-    values = row.attributes(spec)
-    feature.setAttributes([values[field.name()] for field in fields])
+    feature.setAttributes(list(row.values(spec)))
     return feature
 
 
 def memory_layer(name: str, crs: QgsCoordinateReferenceSystem, spec: ModelSpec) -> QgsVectorLayer:
-    """Return an empty, styled scratch layer for results."""
+    """Return an empty scratch layer with the fields of results, not styled yet."""
     layer = QgsVectorLayer("Polygon", name, "memory")
     layer.setCrs(crs)
     layer.dataProvider().addAttributes(list(qgis_fields(spec)))
     layer.updateFields()
-    apply_style(layer, spec)
     return layer
 
 
@@ -82,14 +80,30 @@ class Journal:
         """Yield every tile with the attributes of ``fields``, found by name."""
         dataset = _open(self.path)
         layer = dataset.GetLayerByName(LAYER)
-        indices = [layer.GetLayerDefn().GetFieldIndex(field.name()) for field in fields]
+        readers = [_reader(layer.GetLayerDefn(), field.name()) for field in fields]
         for row in layer:
             feature = QgsFeature(fields)
             geometry = QgsGeometry()
             geometry.fromWkb(bytes(row.GetGeometryRef().ExportToWkb()))
             feature.setGeometry(geometry)
-            feature.setAttributes([row.GetField(index) for index in indices])
+            feature.setAttributes([read(row) for read in readers])
             yield feature
+
+
+def _reader(definition: ogr.FeatureDefn, name: str) -> Callable[[ogr.Feature], Any]:
+    """Return what reads a field; for numbers in a third of the time of ``GetField``."""
+    index = definition.GetFieldIndex(name)
+    read = _NUMBERS.get(definition.GetFieldDefn(index).GetType())
+    if read is None:
+        return lambda row: row.GetField(index)
+    return lambda row: read(row, index) if row.IsFieldSetAndNotNull(index) else None
+
+
+_NUMBERS: dict[int, Callable[[ogr.Feature, int], Any]] = {
+    ogr.OFTReal: ogr.Feature.GetFieldAsDouble,
+    ogr.OFTInteger: ogr.Feature.GetFieldAsInteger,
+    ogr.OFTInteger64: ogr.Feature.GetFieldAsInteger64,
+}
 
 
 def open_journal(path: Path) -> Journal:

@@ -17,6 +17,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from many_rows import BATCHES, TILES, seconds_to_write
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "build" / "bench"
 MULTIMODAL = Path(sys.executable).with_name("multimodal")
@@ -68,6 +70,9 @@ def cpu_rows() -> Iterator[Row]:
     yield "memory beyond the model, 1600 tiles", "<= 1000", beyond, "MB"
     yield "first tiles in a warm worker", "<= 1", small["warm_start_s"], "s"
     yield "first tiles after a cold start", "<= 15", small["cold_start_s"], "s"
+    for batch in BATCHES:
+        figure = f"{TILES} rows written, in batches of {batch}"
+        yield figure, "< 1", seconds_to_write(FOLDER, batch), "s"
     s2, s1 = full_tile()
     yield "pre-flight of a full tile, GeoTIFF", "<= 2", preflight_seconds(s2, s1), "s"
     safe = next(FOLDER.glob("*.SAFE"))

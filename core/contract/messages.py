@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, Union
 
@@ -26,6 +26,9 @@ EARLIER_RUN, RECKONED = "earlier run", "reckoned"
 """How the speed behind ``estimate.seconds`` of a report is known: its ``estimate.basis``."""
 _NUMBER = (int, float)
 _MOST_DIGITS = 300
+# A line has 16 MiB at most, and a model may have 1900 classes. And QGIS waits while Python reads a
+# line, or looks for garbage, which many rows at once bring about.
+_ROWS_A_LINE = 64
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,12 @@ class Rows:
     """Tiles that stand in the journal, on disk."""
 
     rows: tuple[TileResult, ...]
+
+
+def rows_in_lines(rows: Sequence[TileResult]) -> Iterator[Rows]:
+    """Yield any number of rows in messages that are short enough for a line."""
+    for first in range(0, len(rows), _ROWS_A_LINE):
+        yield Rows(tuple(rows[first : first + _ROWS_A_LINE]))
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
-from types import MappingProxyType
 from typing import Any
 
 from ._codec import as_object, take
 from .errors import ProtocolError
 from .foreign_text import inert
-from .spec import ClassSpec, ModelSpec
+from .spec import ModelSpec
 from .thresholds import decide
 
 LAYER = "tiles"
@@ -85,43 +83,30 @@ class TileResult:
     valid_s1: float
     cloud: float | None = None
 
-    def attributes(self, spec: ModelSpec) -> dict[str, Any]:
-        """Return the values of every field of :func:`result_fields`, in its order."""
-        found = _UNDECIDED if self.probabilities is None else _decided(self.probabilities, spec)
-        names = _probability_fields(spec.classes)
-        probabilities = self.probabilities or (None,) * len(names)
-        return {
-            "tile_id": self.tile_id, "row": self.row, "col": self.col, "status": self.status,
-            **found,
-            "valid_s2": self.valid_s2, "valid_s1": self.valid_s1, "cloud": self.cloud,
-            **dict(zip(names, probabilities)),
-        }  # fmt: skip
+    def values(self, spec: ModelSpec) -> tuple[Any, ...]:
+        """Return the value of every field of :func:`result_fields`, in its order."""
+        return (
+            self.tile_id, self.row, self.col, self.status,
+            *(_decided(self.probabilities, spec) if self.probabilities else _UNDECIDED),
+            self.valid_s2, self.valid_s1, self.cloud,
+            *(self.probabilities or (None,) * len(spec.classes)),
+        )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row as it travels."""
-        return asdict(self)
+        # Not by asdict, which copies each number: a row has some thirty.
+        return dict(vars(self))
 
 
-_UNDECIDED: Mapping[str, Any] = MappingProxyType(
-    dict.fromkeys(("class", "confidence", "labels", "n_labels", "entropy", "margin"))
-)
+_UNDECIDED = (None,) * 6
 
 
-def _decided(probabilities: tuple[float, ...], spec: ModelSpec) -> dict[str, Any]:
-    decision = decide(probabilities, spec)
-    return {
-        "class": decision.class_name,
-        "confidence": decision.confidence,
-        "labels": "; ".join(decision.labels),
-        "n_labels": len(decision.labels),
-        "entropy": decision.entropy,
-        "margin": decision.margin,
-    }
-
-
-@lru_cache(maxsize=8)
-def _probability_fields(classes: tuple[ClassSpec, ...]) -> tuple[str, ...]:
-    return tuple(probability_field(item.slug) for item in classes)
+def _decided(probabilities: tuple[float, ...], spec: ModelSpec) -> tuple[Any, ...]:
+    """Return class, confidence, labels, their number, entropy and margin."""
+    found = decide(probabilities, spec)
+    labels = "; ".join(found.labels)
+    count = len(found.labels)
+    return found.class_name, found.confidence, labels, count, found.entropy, found.margin
 
 
 def tile_from_dict(payload: Any) -> TileResult:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from fudgeo import FeatureClass, Field, GeoPackage, MemoryGeoPackage, SpatialReferenceSystem
 from fudgeo.enumeration import FieldType, ShapeType
-from fudgeo.geometry import Polygon
 from rasterio.crs import CRS
 
 from ..contract.qml import result_style_qml
 from ..contract.result import LAYER, RUN_TABLE, Corner, TileResult, result_fields
 from ..contract.spec import ModelSpec
+from .geometry import square_blob
 
 GEOMETRY = "geom"
 RUN_FIELDS = (
@@ -63,14 +62,14 @@ def create(spec: ModelSpec, crs_wkt: str) -> MemoryGeoPackage:
 
 def insert(package: GeoPackage, rows: Sequence[TileResult], spec: ModelSpec) -> None:
     """Insert rows and widen the layer's extent; the caller holds the transaction."""
-    srs_id = FeatureClass(package, LAYER).spatial_reference_system.srs_id
+    srs_id = _srs_id(package.connection)
     names = [field.name for field in result_fields(spec)]
     columns = ", ".join(["fid", GEOMETRY, *map(_quoted, names)])
     marks = ", ".join("?" * (len(names) + 2))
     package.connection.executemany(
         f"INSERT INTO {LAYER} ({columns}) VALUES ({marks})",
         [
-            (row.tile_id + _FIRST_FID, _polygon(row, srs_id), *row.attributes(spec).values())
+            (row.tile_id + _FIRST_FID, square_blob(row.corners, srs_id), *row.values(spec))
             for row in rows
         ],
     )
@@ -193,9 +192,10 @@ def _extent(package: GeoPackage) -> tuple[float, float, float, float]:
     ).fetchone()
 
 
-def _polygon(row: TileResult, srs_id: int) -> Any:
-    ring: Iterable[tuple[float, float]] = [*row.corners, row.corners[0]]
-    return Polygon([list(ring)], srs_id=srs_id)
+def _srs_id(connection: sqlite3.Connection) -> int:
+    query = "SELECT srs_id FROM gpkg_geometry_columns WHERE table_name = ?"
+    (srs_id,) = connection.execute(query, (LAYER,)).fetchone()
+    return int(srs_id)
 
 
 def _reference_system(crs_wkt: str) -> SpatialReferenceSystem:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from qgis.core import (
     QgsCoordinateReferenceSystem,
     QgsFeature,
+    QgsFeatureSink,
     QgsLayerTreeGroup,
     QgsProject,
     QgsVectorLayer,
 )
-from qgis.PyQt.QtCore import QObject, QTimer
+from qgis.PyQt import sip
+from qgis.PyQt.QtCore import QObject, QTimer, pyqtSignal
 
 from ..about import tr
 from ..core.contract.errors import OutputError
@@ -23,10 +27,16 @@ from ..results import memory_layer, open_journal, qgis_fields, tile_feature
 from ..style import apply_style
 from .held_layers import PREVIEW_MARK, HeldLayer, layers_of
 from .scratch_layers import fill, mark, scratch_layer_of
+from .steps import Steps
 
 # Drawing the map again for each batch would take longer than the batch.
-_FLUSH_MILLISECONDS = 500
+_REPAINT_MILLISECONDS = 500
+# So many make some 1.5 ms: that much of a slice may be too long.
+_FEATURES_A_STEP = 16
 _KEY_FIELD = "tile_id"
+
+Showing = Generator[None, None, QgsVectorLayer]
+"""Work in steps, see :class:`Steps`; it returns the layer that is in the project."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,10 @@ class _Place:
 
 
 class ResultLayers(QObject):
-    """Preview and result of one run; lives on the main thread."""
+    """Preview and result of one run; lives on the main thread, and keeps it free."""
+
+    failed = pyqtSignal(object)
+    """(exception): rows cannot be shown while the run goes on."""
 
     def __init__(self, spec: ModelSpec, title: str, parent: QObject) -> None:
         super().__init__(parent)
@@ -48,10 +61,12 @@ class ResultLayers(QObject):
         self._fields = qgis_fields(spec)
         self._preview_id = ""
         self._held: list[HeldLayer] = []
-        self._waiting: list[QgsFeature] = []
+        self._waiting: deque[TileResult] = deque()
+        self._adding = Steps(self)
+        self._is_outdated = False
         self._timer = QTimer(self)
-        self._timer.setInterval(_FLUSH_MILLISECONDS)
-        self._timer.timeout.connect(self._flush)
+        self._timer.setInterval(_REPAINT_MILLISECONDS)
+        self._timer.timeout.connect(self._repaint)
 
     def hold(self, path: Path) -> None:
         """Take the layers that show this file off it, until ``give_back``."""
@@ -73,25 +88,21 @@ class ResultLayers(QObject):
 
     def forget(self) -> None:
         """Let go of a project that is gone, with all layers that were in it."""
-        self._timer.stop()
-        self._held, self._waiting, self._preview_id = [], [], ""
+        self._stop_adding()
+        self._held, self._preview_id = [], ""
 
     def begin(self, crs_wkt: str) -> None:
-        """Add the empty preview; nobody can edit what will be replaced."""
-        crs = QgsCoordinateReferenceSystem.fromWkt(crs_wkt)
-        name = tr("{} (running)").format(self._title)
-        preview = memory_layer(name, crs, self._spec)
-        preview.setReadOnly(True)
-        # A project that is saved meanwhile is cleaned of it when it is opened.
-        preview.setCustomProperty(PREVIEW_MARK, True)
-        _insert(preview, _top())
-        self._preview_id = preview.id()
+        """Add the empty preview soon; nobody can edit what will be replaced."""
         self._timer.start()
+        self._adding.start(self._add_preview(crs_wkt), self._on_added)
 
     def add(self, rows: Iterable[TileResult]) -> None:
         """Show finished tiles soon."""
-        if self._preview_id:
-            self._waiting += [tile_feature(row, self._fields, self._spec) for row in rows]
+        if not self._timer.isActive():
+            return
+        self._waiting.extend(rows)
+        if not self._adding.is_running:
+            self._adding.start(self._add_waiting(), self._on_added)
 
     def rename(self, layer: QgsVectorLayer, complete: bool) -> QgsVectorLayer:
         """Say in the layer's name whether it is complete, unless the user has named it."""
@@ -99,40 +110,66 @@ class ResultLayers(QObject):
             layer.setName(self._name(complete))
         return layer
 
-    def show_file(self, path: Path, complete: bool) -> QgsVectorLayer:
+    def show_file(self, path: Path, complete: bool) -> Showing:
         """Replace the preview by the GeoPackage that the worker has closed."""
-        layer = QgsVectorLayer(f"{path}|layername={LAYER}", self._name(complete), "ogr")
+        options = QgsVectorLayer.LayerOptions()
+        options.loadDefaultStyle = False  # It gets the same one from here.
+        source = f"{path}|layername={LAYER}"
+        layer = QgsVectorLayer(source, self._name(complete), "ogr", options)
         if not layer.isValid():
             raise OutputError(tr("The result '{}' cannot be opened by QGIS.").format(path))
-        return self._replace(layer)
+        yield
+        apply_style(layer, self._spec)
+        yield
+        return (yield from self._replace(layer))
 
-    def show_copy(self, path: Path, complete: bool) -> QgsVectorLayer:
+    def show_copy(self, path: Path, complete: bool) -> Showing:
         """Replace the preview by a temporary layer with the tiles of the journal."""
         journal = open_journal(path)
+        yield
+        layer = memory_layer(self._name(complete), journal.crs, self._spec)
+        features = journal.features(self._fields)
+        # Never all of them in Python: its search for garbage would take 40 ms over so many.
+        while some := list(islice(features, _FEATURES_A_STEP)):
+            yield
+            _append(layer, some)
+        yield
+        layer.updateExtents()
+        apply_style(layer, self._spec)
+        yield
+        # Only now, and all at once: the user may edit it, or take it away, between two steps.
         earlier = scratch_layer_of(path)
-        layer = earlier or memory_layer(self._name(complete), journal.crs, self._spec)
-        fill(layer, journal.features(self._fields))
         if earlier is not None:
+            fill(earlier, layer)
+            yield
             self.remove_preview()
             return self.rename(earlier, complete)
         mark(layer, path)
-        return self._replace(layer)
+        return (yield from self._replace(layer))
 
     def remove_preview(self) -> None:
         """Take the preview away."""
-        self._timer.stop()
-        self._waiting = []
-        project = QgsProject.instance()
-        if project.mapLayer(self._preview_id) is not None:
-            project.removeMapLayer(self._preview_id)
-        self._preview_id = ""
+        preview = self._take_preview()
+        if preview is not None:
+            sip.delete(preview)
 
-    def _replace(self, layer: QgsVectorLayer) -> QgsVectorLayer:
-        apply_style(layer, self._spec)
+    def _replace(self, layer: QgsVectorLayer) -> Showing:
+        """Put a layer in the place of the preview."""
         place = self._preview_place()
-        self.remove_preview()
+        # In one step, or the map would begin to draw in between; its tiles are deleted in another.
+        preview = self._take_preview()
         _insert(layer, place)
+        yield
+        if preview is not None:
+            sip.delete(preview)
         return layer
+
+    def _take_preview(self) -> QgsVectorLayer | None:
+        """Take the preview out of the project; return it, if it was there."""
+        self._stop_adding()
+        preview = self._preview()
+        self._preview_id = ""
+        return None if preview is None else QgsProject.instance().takeMapLayer(preview)
 
     def _preview_place(self) -> _Place:
         node = QgsProject.instance().layerTreeRoot().findLayer(self._preview_id)
@@ -144,15 +181,56 @@ class ResultLayers(QObject):
     def _name(self, complete: bool) -> str:
         return self._title if complete else tr("{} (incomplete)").format(self._title)
 
-    def _flush(self) -> None:
+    def _add_preview(self, crs_wkt: str) -> Generator[None, None, None]:
+        crs = QgsCoordinateReferenceSystem.fromWkt(crs_wkt)
+        preview = memory_layer(tr("{} (running)").format(self._title), crs, self._spec)
+        yield
+        apply_style(preview, self._spec)
+        yield
+        preview.setReadOnly(True)
+        # A project that is saved meanwhile is cleaned of it when it is opened.
+        preview.setCustomProperty(PREVIEW_MARK, True)
+        _insert(preview, _top())
+        self._preview_id = preview.id()
+        yield
+        yield from self._add_waiting()
+
+    def _add_waiting(self) -> Generator[None, None, None]:
+        while self._waiting:
+            count = min(len(self._waiting), _FEATURES_A_STEP)
+            rows = [self._waiting.popleft() for _ in range(count)]
+            preview = self._preview()
+            if preview is None:
+                self._waiting.clear()
+                return
+            _append(preview, [tile_feature(row, self._fields, self._spec) for row in rows])
+            self._is_outdated = True
+            yield
+
+    def _on_added(self, _: None, problem: Exception | None) -> None:
+        if problem is not None:
+            self.failed.emit(problem)
+
+    def _stop_adding(self) -> None:
+        self._timer.stop()
+        self._adding.stop()
+        self._waiting.clear()
+
+    def _preview(self) -> QgsVectorLayer | None:
         # Asked for each time: the user may have removed it, or reverted the project.
-        preview = QgsProject.instance().mapLayer(self._preview_id)
-        features, self._waiting = self._waiting, []
-        if preview is None or not features:
-            return
-        preview.dataProvider().addFeatures(features)
-        preview.updateExtents()
-        preview.triggerRepaint()
+        return QgsProject.instance().mapLayer(self._preview_id)
+
+    def _repaint(self) -> None:
+        preview = self._preview()
+        if preview is not None and self._is_outdated:
+            self._is_outdated = False
+            preview.updateExtents()
+            preview.triggerRepaint()
+
+
+def _append(layer: QgsVectorLayer, features: list[QgsFeature]) -> None:
+    # Fast: nobody needs the features back with their numbers.
+    layer.dataProvider().addFeatures(features, QgsFeatureSink.Flag.FastInsert)
 
 
 def _top() -> _Place:

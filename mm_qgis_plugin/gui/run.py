@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
 
 from qgis.core import Qgis, QgsApplication, QgsMessageLog, QgsProject, QgsVectorLayer
@@ -17,6 +18,7 @@ from ..core.contract.target import sweep
 from ..progress_text import plan_text, progress_text
 from ..task import ClassifyTask, as_error
 from .result_layers import ResultLayers
+from .steps import Steps
 
 _WAIT_MILLISECONDS = 5000
 
@@ -52,7 +54,10 @@ class Run(QObject):
         self.lost_project = False
         self._is_started = False
         self.has_new_tiles = False
+        self._is_over = False
         self._layers = ResultLayers(spec, title, self)
+        self._layers.failed.connect(self._on_preview_problem)
+        self._showing = Steps(self)
         self._task = ClassifyTask(job)
         self._task.message.connect(self._on_message)
         self._task.ended.connect(self._on_ended)
@@ -72,25 +77,36 @@ class Run(QObject):
 
     def cancel(self) -> None:
         """Stop soon; finished tiles are kept."""
-        self._task.cancel()
+        if not self._is_over:  # Then QGIS has deleted the task.
+            self._task.cancel()
 
     def shut_down(self) -> None:
         """Stop now and leave no trace: the plugin is being unloaded."""
+        if self._is_over:
+            self._showing.stop()
+        else:
+            self._end_task()
+        QgsProject.instance().cleared.disconnect(self._on_project_gone)
+        self._layers.remove_preview()
+        self._layers.give_back()
+
+    def _end_task(self) -> None:
         self._task.message.disconnect(self._on_message)
         self._task.ended.disconnect(self._on_ended)
         self._task.cancel()
         if self._is_started:
             self._task.waitForFinished(_WAIT_MILLISECONDS)
-        self._let_go_of_project()
-        self._layers.remove_preview()
-        self._layers.give_back()
+        QgsProject.instance().readProject.disconnect(self._on_project_read)
 
     def _on_message(self, message: Message) -> None:
         try:
             self._take(message)
         except Exception as problem:  # noqa: BLE001  # the preview is not worth the run
-            self._layers.remove_preview()
-            self.warning.emit(as_error(problem).message)
+            self._on_preview_problem(problem)
+
+    def _on_preview_problem(self, problem: Exception) -> None:
+        self._layers.remove_preview()
+        self.warning.emit(as_error(problem).message)
 
     def _take(self, message: Message) -> None:
         if isinstance(message, Phase):
@@ -110,16 +126,21 @@ class Run(QObject):
             QgsMessageLog.logMessage(message.text, LOG_TAG, Qgis.MessageLevel.Warning)
 
     def _on_ended(self, summary: RunSummary | None, problem: MultimodalError | None) -> None:
-        self._let_go_of_project()
-        try:
-            self.layer = self._show_result(summary)
-        except Exception as second:  # noqa: BLE001  # becomes a coded error
-            problem = problem or as_error(second)
-        finally:
-            self._layers.remove_preview()
-        self.ended.emit(summary, problem)
+        self._is_over = True
+        # The file is closed: a layer that shows it from now on needs not be held.
+        QgsProject.instance().readProject.disconnect(self._on_project_read)
 
-    def _show_result(self, summary: RunSummary | None) -> QgsVectorLayer | None:
+        def on_shown(layer: QgsVectorLayer | None, second: Exception | None) -> None:
+            QgsProject.instance().cleared.disconnect(self._on_project_gone)
+            self._layers.remove_preview()
+            self.layer = layer
+            self.ended.emit(summary, problem or (second and as_error(second)))
+
+        self._showing.start(self._show_result(summary), on_shown)
+
+    def _show_result(
+        self, summary: RunSummary | None
+    ) -> Generator[None, None, QgsVectorLayer | None]:
         """Put what this run has written into the project that it was started in, if anything."""
         # A worker that was killed leaves a journal: another program would play it back later.
         sweep(str(self.path))
@@ -133,17 +154,14 @@ class Run(QObject):
         if summary is not None and not summary.classified + summary.skipped:
             return None  # Stopped before the first tile.
         if self.is_temporary:
-            return self._layers.show_copy(self.path, complete)
-        return self._layers.show_file(self.path, complete)
+            return (yield from self._layers.show_copy(self.path, complete))
+        return (yield from self._layers.show_file(self.path, complete))
 
     def _on_project_gone(self) -> None:
         self.lost_project = True
         self._layers.forget()
+        self._showing.cut_short()
 
     def _on_project_read(self) -> None:
         # The project that was opened instead may show the very file that is being written.
         self._layers.hold(self.path)
-
-    def _let_go_of_project(self) -> None:
-        QgsProject.instance().cleared.disconnect(self._on_project_gone)
-        QgsProject.instance().readProject.disconnect(self._on_project_read)

@@ -6,11 +6,10 @@ and place. Not where the user has edited it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from qgis.core import QgsFeature, QgsProject, QgsVectorLayer
+from qgis.core import QgsFeatureSink, QgsProject, QgsVectorLayer
 
 _MARK = "multimodal/shows"
 
@@ -33,12 +32,13 @@ def scratch_layer_of(journal: Path) -> QgsVectorLayer | None:
     return None
 
 
-def fill(layer: QgsVectorLayer, features: Iterable[QgsFeature]) -> None:
-    """Put these features in the place of those that are there."""
+def fill(layer: QgsVectorLayer, source: QgsVectorLayer) -> None:
+    """Put the features of ``source`` in the place of those that are there."""
     provider = layer.dataProvider()
     layer.removeSelection()
     provider.truncate()
-    provider.addFeatures(list(features))
+    # The iterator itself: a list of them all would bring up Python's search for garbage.
+    provider.addFeatures(source.getFeatures(), QgsFeatureSink.Flag.FastInsert)
     layer.updateExtents()
     layer.dataChanged.emit()  # An open attribute table listens to the layer alone.
     layer.triggerRepaint()

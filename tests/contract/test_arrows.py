@@ -81,6 +81,7 @@ ARROWS = {
     "effort": {"config", "contract"},
     "estimate": {"contract", "effort", "remembered"},
     "rows": {"contract", "scene"},
+    "row_writer": {"contract"},
     "inspection": {"contract", "estimate", "scene"},
     "pipeline": {
         "contract",
@@ -96,6 +97,7 @@ ARROWS = {
         "model_cache",
         "remembered",
         "room",
+        "row_writer",
         "rows",
         "versions",
         "watching",

@@ -197,13 +197,19 @@ def test_entropy_is_1_at_most_doubt_and_0_at_none() -> None:
 def test_row_has_every_field_in_order_and_none_where_skipped() -> None:
     names = [field.name for field in result_fields(SPEC)]
     row = TileResult(5, 1, 2, CORNERS, "ok", (0.9, 0.6, 0.1), 1.0, 0.9)
-    values = row.attributes(SPEC)
-    assert list(values) == names
+    assert len(row.values(SPEC)) == len(names)
+    values = dict(zip(names, row.values(SPEC)))
+    assert (values["tile_id"], values["row"], values["col"]) == (5, 1, 2)
+    assert (values["class"], values["confidence"]) == ("Water", 0.9)
+    assert (values["valid_s2"], values["valid_s1"], values["cloud"]) == (1.0, 0.9, None)
     assert values["labels"] == "Water; Forest"
     assert values["n_labels"] == 2
     assert values[probability_field("forest")] == 0.6
-    skipped = TileResult(6, 1, 3, CORNERS, "skipped: x", None, 0.1, 0.0).attributes(SPEC)
+    skipped = dict(
+        zip(names, TileResult(6, 1, 3, CORNERS, "skipped: x", None, 0.1, 0.0).values(SPEC))
+    )
     assert list(skipped) == names
+    assert (skipped["status"], skipped["valid_s2"]) == ("skipped: x", 0.1)
     assert skipped["class"] is None
     assert skipped["p_water"] is None
 

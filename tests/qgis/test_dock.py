@@ -52,6 +52,12 @@ from mm_qgis_plugin.gui.signs import sign
 TILES = 8
 
 
+class DeletedTask:
+    """What is left in Python of a task that QGIS has deleted: all but its own attributes fails."""
+
+    notice = ""
+
+
 class IfaceWithTips:
     """The test's iface with what it lacks: an action for map tips, and an active layer to see."""
 
@@ -513,6 +519,43 @@ def test_temporary_result_of_a_closed_project_is_a_run_away(
     assert layers_named("Classified optical")[0].featureCount() == TILES
 
 
+@pytest.mark.parametrize("temporary", [True, False])
+def test_a_project_that_is_closed_while_the_result_is_put_in_place_gets_nothing(
+    dock: ClassifyDock, tmp_path: Path, spin_until, finish, temporary: bool
+) -> None:
+    path = tmp_path / "first.gpkg"
+    dock.output.setFilePath("" if temporary else str(path))
+    dock.run_button.click()
+    spin_until(lambda: dock.active_run._showing.is_running)
+    QgsProject.instance().clear()
+    finish(dock)
+    assert not QgsProject.instance().mapLayers()
+    assert "project was closed meanwhile" in say(dock)
+    assert (str(path) in say(dock)) != temporary
+
+
+@pytest.mark.parametrize("end", ["cancel", "shut_down"])
+def test_a_run_that_is_over_but_not_yet_shown_can_be_cancelled_and_shut_down(
+    dock: ClassifyDock, spin_until, finish, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    broken: list[object] = []
+    monkeypatch.setattr(sys, "excepthook", lambda *problem: broken.append(problem))
+    dock.run_button.click()
+    spin_until(lambda: dock.active_run._showing.is_running)
+    run = dock.active_run
+    run._task = DeletedTask()  # As QGIS does a moment later.
+    getattr(run, end)()
+    if end == "cancel":
+        finish(dock)
+        assert layers_named("Classified optical")[0].featureCount() == TILES
+    else:
+        until = time.monotonic() + 0.2
+        spin_until(lambda: time.monotonic() > until)
+        assert not layers_named("Classified")
+        dock.active_run = None
+    assert not broken
+
+
 def test_preview_survives_a_revert_and_leaves_no_ghost(
     dock: ClassifyDock, tmp_path: Path, spin_until, finish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -538,7 +581,7 @@ def test_preview_survives_a_revert_and_leaves_no_ghost(
 
 def test_project_saved_during_a_run_opens_whole(
     dock: ClassifyDock, thesis_map: QgsVectorLayer, tmp_path: Path, finish, fake_worker,
-    qgis_iface,
+    qgis_iface, spin_until,
 ) -> None:  # fmt: skip
     """Neither an empty preview nor a layer off its file; while a run writes, it is held again."""
     from mm_qgis_plugin import classFactory
@@ -551,7 +594,7 @@ def test_project_saved_during_a_run_opens_whole(
     try:
         dock.run_button.click()
         dock.active_run._layers.begin("EPSG:32633")
-        assert layers_named("running")
+        spin_until(lambda: layers_named("running"))
         assert project.write(str(tmp_path / "saved.qgz"))
         assert project.read(str(tmp_path / "saved.qgz"))
         (layer,) = layers_named("thesis")
@@ -581,8 +624,8 @@ def test_waiting_rows_go_with_the_preview(
     QgsProject.instance().removeMapLayer(layers_named("running")[0].id())
     layers = dock.active_run._layers
     spin_until(lambda: dock.panel.bar.value() > 16)
-    layers._flush()
-    assert not layers._waiting
+    spin_until(lambda: not layers._waiting, 1.0)
+    assert not layers._adding.is_running
     dock.cancel_button.click()
     finish(dock)
 

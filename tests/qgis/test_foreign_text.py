@@ -63,6 +63,7 @@ def spec(qgis_app) -> ModelSpec:
 def layer(spec: ModelSpec) -> QgsVectorLayer:
     """A tile for every class, of which it is sure."""
     made = memory_layer("tiles", QgsCoordinateReferenceSystem("EPSG:32633"), spec)
+    apply_style(made, spec)
     fields = qgis_fields(spec)
     for number in range(len(HOSTILE)):
         chances = tuple(0.9 if n == number else 0.01 for n in range(len(HOSTILE)))
@@ -167,6 +168,7 @@ def test_no_alias_is_html_or_expression(layer: QgsVectorLayer) -> None:
 def test_a_layer_of_any_name_is_drawn_in_the_legend(spec: ModelSpec) -> None:
     for name in (*HOSTILE, "x" * 5000, "new\nline", ""):
         made = memory_layer(name, QgsCoordinateReferenceSystem("EPSG:32633"), spec)
+        apply_style(made, spec)
         assert made.isValid()
         assert made.name() == name
 

@@ -56,6 +56,7 @@ TILES = (
 @pytest.fixture
 def layer(spec: ModelSpec) -> QgsVectorLayer:
     made = memory_layer("tiles", QgsCoordinateReferenceSystem("EPSG:32633"), spec)
+    apply_style(made, spec)
     fields = qgis_fields(spec)
     added, _ = made.dataProvider().addFeatures([tile_feature(t, fields, spec) for t in TILES])
     assert added

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import resource
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from multimodal import row_writer
 from multimodal.contract.drive import explained
 from multimodal.contract.errors import OutputError
 from multimodal.contract.job import ClassifyJob
@@ -28,6 +30,12 @@ from killing import content, job_in, make_scene  # noqa: E402
 from test_journal_kill import write  # noqa: E402
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts and faults as on Linux")
+
+
+@pytest.fixture(autouse=True)
+def each_batch_is_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So few and quick tiles would share the second commit, and nothing come after it."""
+    monkeypatch.setattr(row_writer, "SHARE", math.inf)
 
 
 @pytest.fixture(scope="module")

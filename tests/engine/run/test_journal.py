@@ -12,12 +12,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+from fudgeo.geometry import Polygon
 from rasterio.crs import CRS
 
 from multimodal.contract.errors import OutputError
 from multimodal.contract.result import TileResult, result_fields
 from multimodal.contract.spec import default_spec
 from multimodal.predictions import Journal
+from multimodal.predictions.geometry import square_blob
 
 SPEC = default_spec(["Water", 'O\'Neil "wood"'])
 WKT = CRS.from_epsg(32633).to_wkt()
@@ -107,6 +109,14 @@ def test_schema_is_that_of_the_contract(closed: Path) -> None:
     values = table(closed, 'SELECT tile_id, status, "class", labels, p_o_neil_wood FROM tiles')
     assert values[0] == (0, "ok", "Water", "Water", 0.2)
     assert values[1] == (1, "skipped: no data", None, None, None)
+
+
+def test_a_square_is_the_polygon_that_fudgeo_makes(closed: Path) -> None:
+    turned = ((5.5, -3.0), (9.0, 1.25), (4.75, 4.0), (1.0, 0.5))
+    expected = Polygon([[*turned, turned[0]]], srs_id=32633)
+    assert square_blob(turned, 32633) == bytes(expected.to_gpkg())
+    [(stored,)] = table(closed, "SELECT geom FROM tiles WHERE tile_id = 2")
+    assert stored == square_blob(row(2).corners, 32633)
 
 
 def test_run_is_told(closed: Path) -> None:
