@@ -163,7 +163,7 @@ def noting(owner: object, name: str, noted: list[str], monkeypatch: pytest.Monke
 
 
 def test_batches_on_a_cpu_are_small(job: ClassifyJob) -> None:
-    assert MOST["cpu"] == 8
+    assert MOST["cpu"] == 16
     plans: list[m.Message] = []
 
     def on_message(message: m.Message) -> None:
