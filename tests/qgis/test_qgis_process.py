@@ -17,7 +17,7 @@ from qgis.core import QgsVectorLayer
 
 PLUGIN = Path(__file__).resolve().parents[2] / "build" / "plugin" / "mm_qgis_plugin"
 # Of the sample scene at a stride of 20: the last of three runs at once still goes on at its turn.
-TILES = 133
+TILES = 481
 PROGRAM = next(
     (
         found
@@ -96,7 +96,7 @@ def test_no_worker_outlives_a_killed_program_and_the_next_run_goes_on(
     def command(folder: Path) -> list[str]:
         return [
             "run", "multimodal:classify", f"--S2={s2_path}", f"--S1={s1_path}",
-            f"--MODEL={model_folder}", "--DEVICE=cpu", "--STRIDE=20", "--BATCH_SIZE=1",
+            f"--MODEL={model_folder}", "--DEVICE=cpu", "--STRIDE=10", "--BATCH_SIZE=1",
             f"--JOURNAL={folder / 'journal.gpkg'}", f"--OUTPUT={folder / 'tiles.gpkg'}",
         ]  # fmt: skip
 
@@ -131,7 +131,7 @@ def test_a_worker_that_dies_fails_the_program_and_keeps_the_tiles(
     program = subprocess.Popen(
         [
             str(PROGRAM), "run", "multimodal:classify", f"--S2={s2_path}", f"--S1={s1_path}",
-            f"--MODEL={model_folder}", "--DEVICE=cpu", "--STRIDE=20", "--BATCH_SIZE=1",
+            f"--MODEL={model_folder}", "--DEVICE=cpu", "--STRIDE=10", "--BATCH_SIZE=1",
             f"--JOURNAL={journal}", f"--OUTPUT={output}",
         ],
         env=qgis_process.environment, stdout=said.open("w"), stderr=subprocess.STDOUT,
