@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -90,7 +90,7 @@ def save_pretrained(
             (aside / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
             for name in (*names, CONFIG_FILE):
                 os.replace(aside / name, folder / name)
-        _remove_stale(folder, names)
+        remove_stale(folder, names)
     except (OSError, SafetensorError) as problem:
         raise ModelFolderError(
             f"The model cannot be saved in '{folder}' ({problem}): "
@@ -172,7 +172,7 @@ def _check_has_weights(model: MultiModalModel, folder: Path) -> None:
         )
 
 
-def _remove_stale(folder: Path, names: tuple[str, ...]) -> None:
+def remove_stale(folder: Path, names: Sequence[str]) -> None:
     """Remove weights of an earlier save, once the new ones stand."""
     for path in folder.iterdir():
         if is_weights_name(path.name) and path.name not in names:

@@ -10,9 +10,9 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
-from .cli_arguments import job, plain_numbers, sources
+from .cli_arguments import add_area_arguments, job, plain_numbers, sources
 from .cli_benchmark import add_benchmark_arguments, measure
 from .cli_evaluate import (
     add_embed_arguments,
@@ -26,17 +26,19 @@ from .cli_import import add_import_arguments, import_lines, run_import
 from .cli_output import allow_any_character, as_json, explain, write_out
 from .cli_scene import add_scene_arguments, mask_source, scene_options
 from .cli_text import model_lines, scene_lines, summary_lines
-from .cli_train import add_train_arguments, run_train, train_lines
+from .cli_train import IsCancelled, Show, add_train_arguments, run_train, train_lines
 from .contract.benchmark import benchmark_lines
 from .contract.channels import S1_BANDS, S2_BANDS
 from .contract.errors import CancelledError, InternalError, JobError, MultimodalError
 from .contract.job import PRECISIONS, check_sensors
 from .contract.messages import Message
 from .contract.model_folder import read_spec
+from .contract.result import RunSummary
 from .contract.spec import default_spec
 from .contract.version import version
 from .estimate import with_seconds
 
+T = TypeVar("T")
 EXIT_OK, EXIT_ERROR, EXIT_CANCELLED = 0, 2, 130
 # A service that is stopped and a terminal that is closed end a run as Ctrl-C does.
 _ENDINGS = [
@@ -99,7 +101,6 @@ def _interrupted_by(act: Callable[[int], None]) -> Iterator[None]:
 
 
 def _classify(options: argparse.Namespace) -> Answer:
-    from .cli_progress import ProgressBar
     from .worker_log import (
         log_begin,
         log_job,
@@ -110,24 +111,20 @@ def _classify(options: argparse.Namespace) -> Answer:
     )
 
     order = job(options)
-    stop = threading.Event()
     with log_of_a_command() as options.log:
         log_begin("command line")
         log_versions()
         log_job("classify", order)
         from .pipeline import classify
 
-        # The first signal ends the run within the batch at hand, a second Ctrl-C at once.
-        with (
-            _interrupted_by(lambda number: _interrupt(stop, number)),
-            ProgressBar(quiet=options.quiet) as bar,
-        ):
-
+        def run(_: object, show: Show, is_cancelled: IsCancelled) -> RunSummary:
             def tell(message: Message) -> None:
                 log_message(message)
-                bar.show(message)
+                show(message)
 
-            summary = classify(order, tell, stop.is_set)
+            return classify(order, tell, is_cancelled)
+
+        summary = _watched(run, options)
         log_summary(summary)
     result = summary.to_dict()
     code = EXIT_OK if summary.state == "complete" else EXIT_CANCELLED
@@ -189,8 +186,13 @@ def _embed(options: argparse.Namespace) -> Answer:
     return EXIT_OK, result, embed_lines(result)
 
 
-def _watched(run: Callable[..., dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:
-    """Run a command that can be cancelled, and show how far it is."""
+def _watched(
+    run: Callable[[argparse.Namespace, Show, IsCancelled], T], options: argparse.Namespace
+) -> T:
+    """Run a command that can be cancelled, and show how far it is.
+
+    The first signal ends it soon, with what it has; a second Ctrl-C at once.
+    """
     from .cli_progress import ProgressBar
 
     stop = threading.Event()
@@ -242,11 +244,7 @@ def _add_classify(commands: Any) -> None:
     _add_sources(classify)
     classify.add_argument("--model", required=True, metavar="DIR", help="model folder")
     classify.add_argument("--output", required=True, metavar="OUT.gpkg")
-    classify.add_argument("--extent", nargs=4, type=float, metavar=("XMIN", "YMIN", "XMAX", "YMAX"),
-                          help="in the CRS of Sentinel-2")  # fmt: skip
-    classify.add_argument("--aoi", metavar="WKT|FILE", help="polygons: WKT in the CRS of "
-                          "Sentinel-2, or a GeoJSON file")  # fmt: skip
-    classify.add_argument("--stride", type=int, metavar="PX", help="default: the tile size")
+    add_area_arguments(classify)
     classify.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
     classify.add_argument("--precision", default="auto", choices=PRECISIONS)
     classify.add_argument("--batch-size", type=int, default=0, metavar="N", help="0 = automatic")

@@ -22,6 +22,15 @@ def plain_numbers(arguments: Sequence[str]) -> list[str]:
     return [format(Decimal(a), "f") if _NEGATIVE.fullmatch(a) else a for a in arguments]
 
 
+def add_area_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what chooses the tiles of a scene."""
+    parser.add_argument("--extent", nargs=4, type=float, metavar=("XMIN", "YMIN", "XMAX", "YMAX"),
+                        help="in the CRS of Sentinel-2")  # fmt: skip
+    parser.add_argument("--aoi", metavar="WKT|FILE", help="polygons: WKT in the CRS of "
+                        "Sentinel-2, or a GeoJSON file")  # fmt: skip
+    parser.add_argument("--stride", type=int, metavar="PX", help="default: the tile size")
+
+
 def job(options: argparse.Namespace) -> ClassifyJob:
     """Return the job that ``multimodal classify`` was asked for."""
     return ClassifyJob(

@@ -8,10 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from .cli_area import aoi_wkt, extent_wkt
-from .cli_arguments import sources
-from .cli_scene import mask_source, scene_options
-from .cli_train import IsCancelled, Show, add_label_arguments, figure_lines, label_options
-from .contract.train_order import ScenePair
+from .cli_arguments import add_area_arguments
+from .cli_scene import scene_options
+from .cli_train import (
+    IsCancelled,
+    Show,
+    add_label_arguments,
+    figure_lines,
+    label_options,
+    scene_pair,
+)
 
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,11 +59,7 @@ def add_embed_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, metavar="DIR|CONFIG.json", help="model folder, "
                         "or a configuration with pretrained backbones")  # fmt: skip
     parser.add_argument("--output", required=True, metavar="OUT.parquet")
-    parser.add_argument("--extent", nargs=4, type=float, metavar=("XMIN", "YMIN", "XMAX", "YMAX"),
-                        help="in the CRS of Sentinel-2")  # fmt: skip
-    parser.add_argument("--aoi", metavar="WKT|FILE", help="polygons: WKT in the CRS of "
-                        "Sentinel-2, or a GeoJSON file")  # fmt: skip
-    parser.add_argument("--stride", type=int, metavar="PX", help="default: the tile size")
+    add_area_arguments(parser)
     parser.add_argument("--min-valid", type=float, default=0.75, metavar="SHARE",
                         help="valid share under which a tile is left out")  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
@@ -70,9 +72,8 @@ def run_embed(options: argparse.Namespace, show: Show, is_cancelled: IsCancelled
     """Run the command; returns what ``--json`` prints."""
     from .training.geoparquet import embed
 
-    pair = ScenePair(sources(options, "s2"), sources(options, "s1"), mask_source(options))
     return embed(
-        pair, options.model, options.output, options=scene_options(options),
+        scene_pair(options), options.model, options.output, options=scene_options(options),
         extent_wkt=extent_wkt(options.extent), aoi_wkt=aoi_wkt(options.aoi),
         stride=options.stride, min_valid=options.min_valid, device=options.device,
         overwrite=options.overwrite, emit=show, is_cancelled=is_cancelled, cache=options.cache,

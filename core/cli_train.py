@@ -74,11 +74,15 @@ def label_options(options: argparse.Namespace) -> LabelOptions:
     )
 
 
+def scene_pair(options: argparse.Namespace) -> ScenePair:
+    """Return the scene of ``--s2`` and ``--s1``."""
+    return ScenePair(sources(options, "s2"), sources(options, "s1"), mask_source(options))
+
+
 def train_order(options: argparse.Namespace) -> TrainOrder:
     """Return what ``multimodal train`` was asked for."""
-    first = ScenePair(sources(options, "s2"), sources(options, "s1"), mask_source(options))
     return TrainOrder(
-        scenes=(first, *map(_pair, options.scene)),
+        scenes=(scene_pair(options), *map(_pair, options.scene)),
         labels=label_options(options),
         base=options.model,
         output=str(Path(options.out).absolute()),

@@ -26,11 +26,11 @@ from multimodal.devices import choose_device
 from multimodal.scene import open_scene
 from multimodal.training.blocks import block_numbers
 from multimodal.training.embeddings import Embedder
-from multimodal.training.figures import average_precision
+from multimodal.training.figures import average_precision, macro_ap
 from multimodal.training.labels import joined_classes, label_scene, lon_lat, read_labels
 from multimodal.training.linear_head import LinearFitter
 from multimodal.training.probabilities import probabilities, total_loss
-from multimodal.training.validation import Tiles, macro_ap, tune
+from multimodal.training.validation import Tiles, tune
 
 SCENES = Path(__file__).resolve().parents[1] / "sample_data" / "scenes"
 NAMES = ("33UUP_26-27_55-59", "33UUP_33-35_69-71", "33UUP_37-38_87-90")

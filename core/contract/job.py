@@ -146,15 +146,15 @@ def fingerprint(job: ClassifyJob) -> dict[str, Any]:
     """
     return {
         "version": version(),
-        "s2": [_source_identity(source) for source in job.s2],
-        "s1": [_source_identity(source) for source in job.s1],
+        "s2": [identity_of(source) for source in job.s2],
+        "s1": [identity_of(source) for source in job.s1],
         "model": config_digest(job.model),
         "extent_wkt": job.extent_wkt,
         "aoi_wkt": job.aoi_wkt,
         "stride": _own_stride(job),
         "min_valid": job.min_valid,
-        "mask": None if job.mask is None else _source_identity(job.mask),
-        "options": _deciding(job.options),
+        "mask": None if job.mask is None else identity_of(job.mask),
+        "options": deciding(job.options),
     }
 
 
@@ -171,14 +171,15 @@ def fingerprint_digest(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _deciding(options: SceneOptions) -> dict[str, Any]:
-    """Return the options without what only warns; as JSON gives them back."""
+def deciding(options: SceneOptions) -> dict[str, Any]:
+    """Return a scene's options without what only warns; as JSON gives them back."""
     values = {**asdict(options), "mask_classes": list(options.mask_classes)}
     del values["max_days"]
     return values
 
 
-def _source_identity(source: RasterSource) -> dict[str, Any]:
+def identity_of(source: RasterSource) -> dict[str, Any]:
+    """Return what tells a source from another one: its files, and how they are taken."""
     own = {"crs_wkt": source.crs_wkt, "bands": dict(source.bands)}
     return {**source_identity(source.path), **own}
 

@@ -13,12 +13,12 @@ from ..checkpoint import from_pretrained
 from ..config import ModelConfig
 from ..contract.errors import ConfigError, ModelFolderError
 from ..contract.json_file import read_json_file
-from ..contract.spec import ModelSpec
+from ..contract.model_folder import read_spec
+from ..contract.spec import ModelSpec, default_spec
 from ..model import MultiModalModel
 from .linear_head import LinearHead
 from .mlp_head import MlpHead
 
-CONFIG_SUFFIX = ".json"
 _HEAD = "classifier."
 
 
@@ -28,7 +28,7 @@ def load_base(base: str, is_cancelled: Callable[[], bool] = lambda: False) -> Mu
     Raises:
         ModelFolderError, ConfigError, WeightsUnavailableError: what is wrong and what to do.
     """
-    if not base.lower().endswith(CONFIG_SUFFIX):
+    if not _is_config(base):
         return from_pretrained(Path(base), is_cancelled=is_cancelled)
     try:
         payload = read_json_file(base)
@@ -39,6 +39,15 @@ def load_base(base: str, is_cancelled: Callable[[], bool] = lambda: False) -> Mu
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # what is not pretrained, as a projection, is the same each time
         return MultiModalModel(payload).eval()
+
+
+def spec_of(base: str) -> ModelSpec:
+    """Return the spec of a base without its networks."""
+    return default_spec() if _is_config(base) else read_spec(base)
+
+
+def _is_config(base: str) -> bool:
+    return base.lower().endswith(".json")
 
 
 def doubts(model: MultiModalModel) -> list[str]:

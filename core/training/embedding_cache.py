@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from ..contract.job import RasterSource
+from ..contract.job import deciding, fingerprint_digest, identity_of
 from ..contract.scene_options import SceneOptions
-from ..contract.source_identity import source_identity
 from ..contract.train_order import ScenePair
 from ..contract.user_folder import cache_folder
 from ..contract.version import version
@@ -98,19 +94,17 @@ def cache_of(
         model: fingerprint of all that the embeddings depend on.
         folder: where caches lie; by default in the user's cache folder.
     """
-    decided = {**asdict(options), "max_days": None}  # which only warns
     identity = {
         "format": _FORMAT,
         "version": version(),
-        "s2": [_identity(source) for source in pair.s2],
-        "s1": [_identity(source) for source in pair.s1],
-        "mask": None if pair.mask is None else _identity(pair.mask),
-        "options": decided,
+        "s2": [identity_of(source) for source in pair.s2],
+        "s1": [identity_of(source) for source in pair.s1],
+        "mask": None if pair.mask is None else identity_of(pair.mask),
+        "options": deciding(options),
         "min_valid": min_valid,
         "model": model,
     }
-    text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
-    name = hashlib.sha256(text.encode()).hexdigest()[:40]
+    name = fingerprint_digest(identity)[:40]
     return EmbeddingCache(Path(folder or cache_folder() / "embeddings") / name)
 
 
@@ -128,11 +122,6 @@ def prune(folder: str | Path | None = None, most_bytes: int = MOST_BYTES) -> Non
 
 def _time(path: Path) -> float:
     return path.stat().st_mtime
-
-
-def _identity(source: RasterSource) -> dict[str, Any]:
-    own = {"crs_wkt": source.crs_wkt, "bands": dict(source.bands)}
-    return {**source_identity(source.path), **own}
 
 
 def _read_part(path: Path) -> Vectors | None:

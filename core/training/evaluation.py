@@ -15,12 +15,12 @@ from ..contract.errors import JobError
 from ..contract.foreign_text import looks_like
 from ..contract.train_order import LabelOptions
 from .area_accuracy import area_accuracy
-from .claims import ABSENT, PRESENT, UNKNOWN
+from .claims import ABSENT, UNKNOWN
 from .labels import LabelSource, complete_area, lon_lat, read_labels
 from .placing import frame_of, to_pixels
 from .predicted import Predicted, read_predictions
 from .raster_tiles import tiles_of_raster
-from .report import REPORT_FORMAT, figures_part
+from .report import REPORT_FORMAT, figures_part, tile_row
 from .report_table import TABLE_FILE, outline, write_table
 from .shape_tiles import known_at
 from .tile_labels import TileLabels
@@ -149,18 +149,10 @@ def _rows(
 ) -> list[dict[str, Any]]:  # fmt: skip
     places = predicted.places[at]
     centres = lon_lat(predicted.grid, places)
-    rows = []
-    for n, number in enumerate(at):
-        known = says[n] != UNKNOWN
-        rows.append({
-            "lon": float(centres[n, 0]), "lat": float(centres[n, 1]), "scene": 0,
-            "row": int(places[n, 0]), "col": int(places[n, 1]), "fold": -1,
-            "truth": [k for k, say in zip(names, says[n], strict=True) if say == PRESENT],
-            "decided": [k for k, yes in zip(names, passed[number], strict=True) if yes],
-            "wrong": int((passed[number] != (says[n] == PRESENT))[known].sum()),
-            "p": [round(float(p), 6) for p in found[number]],
-        })  # fmt: skip
-    return rows
+    return [
+        tile_row(names, says[n], passed[number], found[number], place=places[n], centre=centres[n])
+        for n, number in enumerate(at)
+    ]
 
 
 def _write(

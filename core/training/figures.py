@@ -28,6 +28,20 @@ def average_precision(found: np.ndarray, truth: np.ndarray) -> float:
     return float(np.sum(np.diff(recall, prepend=0.0) * precision))
 
 
+def class_scores(found: np.ndarray, says: np.ndarray) -> list[float]:
+    """Return the average precision of each class over the tiles in which it is known."""
+    known, present = says != UNKNOWN, says == PRESENT
+    return [
+        average_precision(found[known[:, n], n], present[known[:, n], n])
+        for n in range(says.shape[1])
+    ]
+
+
+def macro_ap(found: np.ndarray, says: np.ndarray) -> float:
+    """Return the mean average precision of the classes that have both kinds; NaN without any."""
+    return _mean(class_scores(found, says))
+
+
 def decided(found: np.ndarray, thresholds: np.ndarray, multi: bool) -> np.ndarray:
     """Return bool (N, classes): what passes its threshold, or the most probable class alone."""
     if multi:
@@ -53,17 +67,17 @@ def class_figures(
     hits = (passed & present).sum(axis=0)
     false = (passed & absent).sum(axis=0)
     missed = (~passed & present).sum(axis=0)
-    rows = []
-    for n, name in enumerate(classes):
-        known = says[:, n] != UNKNOWN
-        score = NAN if found is None else average_precision(found[known, n], present[known, n])
-        rows.append({
-            "class": name, "present": int(present[:, n].sum()), "known": int(known.sum()),
-            **_ratios(hits[n], false[n], missed[n]), "ap": score,
-            "prevalence": _part(present[:, n].sum(), known.sum()),
-        })  # fmt: skip
-    keys = ("precision", "recall", "f1", "ap")
     known = says != UNKNOWN
+    scores = [NAN] * len(classes) if found is None else class_scores(found, says)
+    rows = [
+        {
+            "class": name, "present": int(present[:, n].sum()), "known": int(known[:, n].sum()),
+            **_ratios(hits[n], false[n], missed[n]), "ap": scores[n],
+            "prevalence": _part(present[:, n].sum(), known[:, n].sum()),
+        }
+        for n, name in enumerate(classes)
+    ]  # fmt: skip
+    keys = ("precision", "recall", "f1", "ap")
     micro = _ratios(hits.sum(), false.sum(), missed.sum())
     micro["ap"] = NAN if found is None else average_precision(found[known], present[known])
     return {"classes": rows, "macro": {key: _mean([row[key] for row in rows]) for key in keys},

@@ -13,7 +13,7 @@ import numpy as np
 import shapely
 from rasterio.crs import CRS
 
-from ..contract.errors import JobError, OutputError, RuntimeMissingError
+from ..contract.errors import JobError, OutputError
 from ..contract.job import check_sensors
 from ..contract.messages import Log, Message, Phase
 from ..contract.scene_options import SceneOptions
@@ -23,6 +23,7 @@ from ..scene import Scene, Tile, open_scene
 from .base import load_base
 from .embedding_cache import NAMES, cache_of, prune
 from .embeddings import Embedded, Embedder, embed_tiles, model_digest
+from .extras import load_extra
 from .probe import progress
 from .trained_folder import told
 
@@ -48,7 +49,8 @@ def embed(
         RuntimeMissingError: pyarrow is not there.
     """
     _check_output(output, overwrite)
-    arrow = load_pyarrow()
+    parquet = load_extra("pyarrow.parquet", "GeoParquet needs")
+    arrow = load_extra("pyarrow")
     emit(Phase("model", "Loading the base"))
     model = load_base(base, is_cancelled)
     check_sensors(pair.s1, model.spec)
@@ -69,24 +71,10 @@ def embed(
                 raise JobError("No tile has enough valid pixels: there is nothing to write.")
             table = _table(arrow, scene, [t for t, good in zip(tiles, found.good) if good], found)
     emit(Phase("finish", "Writing the embeddings"))
-    _write(table, Path(os.path.realpath(output)))
+    _write(parquet, table, Path(os.path.realpath(output)))
     widths = {name: int(found.vectors[name].shape[1]) for name in NAMES}
     return {"output": output, "tiles": len(tiles), "written": table.num_rows, "widths": widths,
             "computed": found.computed}  # fmt: skip
-
-
-def load_pyarrow() -> Any:
-    """Return the package; RuntimeMissingError with the command that installs it."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as problem:
-        raise RuntimeMissingError(
-            f"GeoParquet needs pyarrow, which this Python does not have ({problem}). Install it: "
-            "pip install 'mm-sentinel-fusion[train]' (or pip install pyarrow).",
-            package="pyarrow",
-        ) from problem
-    return pyarrow
 
 
 def _check_output(output: str, overwrite: bool) -> None:
@@ -130,8 +118,8 @@ def _geo(crs: CRS, shapes: list[Any]) -> dict[str, Any]:
     return {"version": "1.1.0", "primary_column": GEOMETRY, "columns": {GEOMETRY: column}}
 
 
-def _write(table: Any, target: Path) -> None:
+def _write(parquet: Any, table: Any, target: Path) -> None:
     with told(target), TemporaryDirectory(prefix=".embedding.", dir=target.parent) as temporary:
         aside = Path(temporary) / target.name
-        load_pyarrow().parquet.write_table(table, os.fspath(aside), compression="zstd")
+        parquet.write_table(table, os.fspath(aside), compression="zstd")
         os.replace(aside, target)

@@ -13,7 +13,7 @@ from rasterio.crs import CRS
 from ..contract.errors import JobError, NoOverlapError
 from ..contract.spec import default_spec
 from ..contract.train_order import LabelOptions
-from ..scene.geometry import Geometry, apply, project
+from ..scene.geometry import apply, project
 from ..scene.grid import TileGrid
 from .claims import PRESENT, Claims, read_claims
 from .class_table import ClassTable, check_spelling, class_colors, read_class_table
@@ -176,9 +176,6 @@ def complete_area(source: LabelSource, grid: TileGrid) -> Any:
 
 def lon_lat(grid: TileGrid, places: np.ndarray) -> np.ndarray:
     """Return longitude and latitude (N, 2) of tile centres."""
-    return _to_lon_lat(grid.geometry, places + grid.tile_size / 2)
-
-
-def _to_lon_lat(geometry: Geometry, pixels: np.ndarray) -> np.ndarray:
-    x, y = apply(geometry.transform, pixels[:, 1], pixels[:, 0])
-    return np.column_stack(project(x, y, geometry.crs, CRS.from_epsg(4326))).reshape(-1, 2)
+    middles = places + grid.tile_size / 2
+    x, y = apply(grid.transform, middles[:, 1], middles[:, 0])
+    return np.column_stack(project(x, y, grid.geometry.crs, CRS.from_epsg(4326))).reshape(-1, 2)

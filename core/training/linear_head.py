@@ -20,6 +20,14 @@ _TOLERANCE = 1e-7
 _ITERATIONS = 10_000
 
 
+def mean_and_scale(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what standardises embeddings (N, width): both (width,), the scale never near 0."""
+    spread = x.std(axis=0)
+    varying = spread[spread > 0]
+    least = _LEAST_SCALE * float(np.median(varying)) if len(varying) else 1.0
+    return x.mean(axis=0), np.maximum(spread, least)
+
+
 @dataclass(frozen=True)
 class LinearHead:
     """``logits = x @ weight.T + bias``; weight (classes, width), bias (classes,), float64."""
@@ -121,10 +129,7 @@ class _Frame:
     @classmethod
     def of(cls, x: np.ndarray) -> _Frame:
         x = x.astype(np.float64)
-        mean, spread = x.mean(axis=0), x.std(axis=0)
-        varying = spread[spread > 0]
-        least = _LEAST_SCALE * float(np.median(varying)) if len(varying) else 1.0
-        scale = np.maximum(spread, least)
+        mean, scale = mean_and_scale(x)
         standard = (x - mean) / scale
         if standard.shape[0] >= standard.shape[1]:
             return cls(standard, mean, scale, None)

@@ -15,12 +15,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from ..classifier import build_head
 from ..config import ClassifierConfig
 from .claims import PRESENT, UNKNOWN
+from .linear_head import mean_and_scale
 
 EPOCHS: tuple[int, ...] = (20, 60, 150)
 """Passes over all tiles that are tried."""
 _SEED = 19
 _BATCH = 256
-_LEAST_SCALE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,7 @@ class MlpFitter:
         The embedding is standardised, which is folded into the hidden layer. What is not known
         has no part in the loss.
         """
-        mean, scale = x.mean(axis=0), x.std(axis=0)
-        varying = scale[scale > 0]
-        scale = np.maximum(scale, _LEAST_SCALE * (np.median(varying) if len(varying) else 1.0))
+        mean, scale = mean_and_scale(x)
         inputs = torch.from_numpy(((x - mean) / scale).astype(np.float32))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_SEED)

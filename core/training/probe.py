@@ -14,14 +14,13 @@ import torch
 
 from ..contract.errors import CancelledError
 from ..contract.messages import Log, Message, Phase, Progress
-from ..contract.model_folder import read_spec
 from ..contract.source_identity import without_credentials
 from ..contract.spec import ModelSpec, default_spec
 from ..contract.train_order import TrainOrder
 from ..devices import choose_device, gpu_errors_told
 from ..model import MultiModalModel
 from ..versions import computing_versions
-from .base import doubts, load_base, with_head
+from .base import doubts, load_base, spec_of, with_head
 from .calibration import FEW
 from .embeddings import Embedder
 from .extras import load_extra
@@ -96,13 +95,7 @@ def preview_labels(
     Whether tiles have enough valid pixels is not looked at. Raises as :func:`train`.
     """
     source = read_labels(order.labels)
-    return sample(order, source, _spec_of(order.base), is_cancelled)
-
-
-def _spec_of(base: str) -> ModelSpec:
-    if base.lower().endswith(".json"):
-        return default_spec()
-    return read_spec(base)
+    return sample(order, source, spec_of(order.base), is_cancelled)
 
 
 def progress(emit: Emit) -> Callable[[int, int], None]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .claims import PRESENT
+from .claims import PRESENT, UNKNOWN
 from .figures import class_figures, confusion, reliability
 from .gathering import Gathered
 from .validation import Tuned, Validated
@@ -57,20 +58,42 @@ def errors_part(gathered: Gathered, done: Validated | None) -> list[dict[str, An
     """Return for each tested tile where it lies, what it is, what was decided, and how sure."""
     if done is None:
         return []
-    names, says = gathered.classes.names, gathered.tiles.says
-    told = []
-    for n in np.flatnonzero(done.tested):
-        known = says[n] >= 0
-        wrong = int((done.passed[n] != (says[n] == PRESENT))[known].sum())
-        told.append({
-            "lon": float(gathered.tiles.places[n, 0]), "lat": float(gathered.tiles.places[n, 1]),
-            "scene": int(gathered.scene[n]), "row": int(gathered.places[n, 0]),
-            "col": int(gathered.places[n, 1]), "fold": int(done.fold[n]),
-            "truth": [name for name, say in zip(names, says[n], strict=True) if say == PRESENT],
-            "decided": [name for name, yes in zip(names, done.passed[n], strict=True) if yes],
-            "wrong": wrong, "p": [round(float(p), 6) for p in done.found[n]],
-        })  # fmt: skip
-    return told
+    tiles = gathered.tiles
+    return [
+        tile_row(
+            gathered.classes.names, tiles.says[n], done.passed[n], done.found[n],
+            place=gathered.places[n], centre=tiles.places[n], scene=int(gathered.scene[n]),
+            fold=int(done.fold[n]),
+        )
+        for n in np.flatnonzero(done.tested)
+    ]  # fmt: skip
+
+
+def tile_row(
+    names: Sequence[str], says: np.ndarray, passed: np.ndarray, found: np.ndarray, *,
+    place: np.ndarray, centre: np.ndarray, scene: int = 0, fold: int = -1,
+) -> dict[str, Any]:  # fmt: skip
+    """Return a tile of ``tested_tiles``; ``wrong`` counts the classes that are known.
+
+    Args:
+        names: of the classes.
+        says: int8 (classes,), the truth.
+        passed: bool (classes,), what was decided.
+        found: probabilities (classes,).
+        place: row and column of its first pixel.
+        centre: longitude and latitude.
+        scene: its number.
+        fold: in which it was tested, -1 for none.
+    """
+    known = says != UNKNOWN
+    return {
+        "lon": float(centre[0]), "lat": float(centre[1]), "scene": scene,
+        "row": int(place[0]), "col": int(place[1]), "fold": fold,
+        "truth": [name for name, say in zip(names, says, strict=True) if say == PRESENT],
+        "decided": [name for name, yes in zip(names, passed, strict=True) if yes],
+        "wrong": int((passed != (says == PRESENT))[known].sum()),
+        "p": [round(float(p), 6) for p in found],
+    }  # fmt: skip
 
 
 def classes_part(gathered: Gathered, tuned: Tuned) -> list[dict[str, Any]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from html import escape
 from typing import Any
 
 from ..contract.foreign_text import printable
@@ -47,7 +47,7 @@ def _sections(report: Mapping[str, Any]) -> Iterator[str]:
     if not figures["tested"]:
         yield f"<h2>Validation</h2>{_note(figures['note'])}"
         return
-    yield f"<h2>Figures by class</h2><p>{_safe(figures['note'])}.</p>" + _by_class(figures)
+    yield f"<h2>Figures by class</h2><p>{escape(figures['note'])}.</p>" + _by_class(figures)
     yield svg.class_bars(figures["classes"])
     if "confusion" in figures:
         names = [row["class"] for row in figures["classes"]]
@@ -88,11 +88,11 @@ def _sampling(report: Mapping[str, Any]) -> str:
     rows = []
     for row in report["sampling"]["classes"]:
         item = colours.get(row["class"])
-        swatch = f'<span class="swatch" style="background:{_safe(item["color"])}"></span>' if (
+        swatch = f'<span class="swatch" style="background:{escape(item["color"])}"></span>' if (
             item) else ""  # fmt: skip
         threshold = f"{item['threshold']:.3f}" if item else ""
         is_calibrated = "" if item is None else "yes" if item["calibrated"] else "no"
-        rows.append([f"{swatch}{_safe(row['class'])}", row["present"], row["absent"],
+        rows.append([f"{swatch}{escape(row['class'])}", row["present"], row["absent"],
                      row["unknown"], threshold, is_calibrated])  # fmt: skip
     heads = ("Class", "Present", "Absent", "Not known", "Threshold", "Calibrated")
     return _table(heads, rows, is_safe=True)
@@ -126,7 +126,7 @@ def _areas(told: Mapping[str, Any]) -> str:
     ]  # fmt: skip
     text = f"Overall accuracy {_with_interval(told['overall'])} (95 % confidence). "
     heads = ("Class", "User's accuracy", "Producer's accuracy", "Share of the area")
-    return f"<p>{_safe(text + told['note'])}</p>" + _table(heads, rows)
+    return f"<p>{escape(text + told['note'])}</p>" + _table(heads, rows)
 
 
 def _with_interval(value: Mapping[str, Any]) -> str:
@@ -137,13 +137,13 @@ def _with_interval(value: Mapping[str, Any]) -> str:
 
 
 def _note(text: str) -> str:
-    return f'<p class="note">{_safe(text)}</p>'
+    return f'<p class="note">{escape(text)}</p>'
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]], is_safe: bool = False) -> str:
-    top = "".join(f"<th>{_safe(head)}</th>" for head in heads)
+    top = "".join(f"<th>{escape(head)}</th>" for head in heads)
     body = "".join(
-        "<tr>" + "".join(f"<td>{cell if is_safe else _safe(str(cell))}</td>" for cell in row)
+        "<tr>" + "".join(f"<td>{cell if is_safe else escape(str(cell))}</td>" for cell in row)
         + "</tr>"
         for row in rows
     )  # fmt: skip
@@ -157,10 +157,6 @@ def _number(value: float | None) -> str:
 def _joined(value: Any) -> str:
     items = value if isinstance(value, list) else [value]
     return "; ".join(", ".join(item) if isinstance(item, list) else str(item) for item in items)
-
-
-def _safe(text: str) -> str:
-    return html.escape(text, quote=True)
 
 
 def _plain(value: Any) -> Any:

@@ -7,10 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .calibration import FEW
 from .tile_labels import TileLabels, counts
-
-FEW = 10
-"""Tiles of a class under which its figures, threshold and calibration mean little."""
 
 
 def sampling_report(

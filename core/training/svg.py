@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from html import escape
 from typing import Any
 
 INK, GREY, LINE = "#222222", "#8a8a8a", "#dddddd"
@@ -92,7 +92,7 @@ def error_map(rows: Sequence[Mapping[str, Any]]) -> str:
         colour = "#c0392b" if row["wrong"] else SERIES[2]
         hint = f"{'; '.join(row['truth'])} / decided: {'; '.join(row['decided']) or 'none'}"
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}" '
-                     f'fill-opacity="0.7"><title>{_safe(hint)}</title></circle>')  # fmt: skip
+                     f'fill-opacity="0.7"><title>{escape(hint)}</title></circle>')  # fmt: skip
     return _svg(side + 2 * edge, 30 + side + edge, parts)
 
 
@@ -154,13 +154,13 @@ def _svg(width: float, height: float, parts: Sequence[str]) -> str:
 
 def _text(x: float, y: float, text: str, anchor: str = "start") -> str:
     return (f'<text x="{x:.1f}" y="{y:.1f}" {_FONT} fill="{INK}" text-anchor="{anchor}">'
-            f"{_safe(text)}</text>")  # fmt: skip
+            f"{escape(text)}</text>")  # fmt: skip
 
 
 def _turned(x: float, y: float, text: str, degrees: int, anchor: str) -> str:
     return (
         f'<text x="{x:.0f}" y="{y:.0f}" {_FONT} fill="{INK}" text-anchor="{anchor}" '
-        f'transform="rotate({degrees} {x:.0f} {y:.0f})">{_safe(text)}</text>'
+        f'transform="rotate({degrees} {x:.0f} {y:.0f})">{escape(text)}</text>'
     )
 
 
@@ -184,7 +184,3 @@ def _legend(x: float, y: float, names: Sequence[str], colours: Sequence[str] = S
         parts.append(_rect(x, y - 9, 10, 10, colour, 1) + _text(x + 14, y, name))
         x += 26 + 7.2 * len(name)
     return "".join(parts)
-
-
-def _safe(text: str) -> str:
-    return html.escape(text, quote=True)

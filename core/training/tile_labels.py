@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -35,10 +35,7 @@ class TileLabels:
 
     def kept(self, good: np.ndarray) -> TileLabels:
         """Return the tiles of a mask or of positions."""
-        return TileLabels(
-            self.classes, self.multi, self.places[good], self.says[good], self.outside,
-            self.small, self.moved, self.mixed, self.dropped,
-        )  # fmt: skip
+        return replace(self, places=self.places[good], says=self.says[good])
 
 
 def counts(says: np.ndarray) -> dict[str, np.ndarray]:
@@ -61,7 +58,4 @@ def with_classes(labels: TileLabels, classes: Sequence[str]) -> TileLabels:
     for number, name in enumerate(classes):
         if name in old:
             says[:, number] = labels.says[:, old[name]]
-    return TileLabels(
-        tuple(classes), labels.multi, labels.places, says, labels.outside, labels.small,
-        labels.moved, labels.mixed, labels.dropped,
-    )  # fmt: skip
+    return replace(labels, classes=tuple(classes), says=says)

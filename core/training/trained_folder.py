@@ -10,12 +10,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ..checkpoint import save_pretrained
+from ..checkpoint import remove_stale, save_pretrained
 from ..contract._codec import finite
 from ..contract.errors import OutputError
 from ..contract.model_folder import CONFIG_FILE
 from ..contract.train_order import TrainOrder
-from ..contract.weights import is_weights_name
 from ..model import MultiModalModel
 from .gathering import Gathered
 from .report_html import report_html
@@ -76,12 +75,9 @@ def move_into(aside: Path, target: Path) -> None:
     """Put files in their place, config.json last; weights that no longer belong go."""
     target.mkdir(exist_ok=True)
     names = sorted(os.listdir(aside), key=lambda name: name == CONFIG_FILE)
-    stale = [path for path in target.iterdir() if is_weights_name(path.name)]
     for name in names:
         os.replace(aside / name, target / name)
-    for path in stale:
-        if path.name not in names:
-            path.unlink()
+    remove_stale(target, names)
 
 
 def write_reports(folder: Path, report: dict[str, Any]) -> None:

@@ -16,8 +16,7 @@ from .calibration import (
     fit_thresholds,
     no_calibration,
 )
-from .claims import PRESENT, UNKNOWN
-from .figures import average_precision, decided
+from .figures import decided, macro_ap
 from .probabilities import probabilities, total_loss
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
@@ -185,13 +184,3 @@ class _Curve:
                 {"share": share, "tiles": float(self._sizes[place].mean()), "ap_macro": score}
             )
         return tuple(points)
-
-
-def macro_ap(found: np.ndarray, says: np.ndarray) -> float:
-    """Return the mean average precision of the classes that have both kinds; NaN without any."""
-    scores = []
-    for number in range(says.shape[1]):
-        known = says[:, number] != UNKNOWN
-        scores.append(average_precision(found[known, number], says[known, number] == PRESENT))
-    finite = [score for score in scores if np.isfinite(score)]
-    return float(np.mean(finite)) if finite else float("nan")

@@ -13,7 +13,8 @@ import shapely
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
-from ..contract.errors import CrsError, JobError, RuntimeMissingError, SourceError
+from ..contract.errors import CrsError, JobError, SourceError
+from .extras import load_extra
 
 VECTOR_SUFFIXES = (".gpkg", ".geojson", ".json", ".shp", ".fgb")
 _POINTS, _SURFACES = ("Point", "MultiPoint"), ("Polygon", "MultiPolygon")
@@ -75,16 +76,8 @@ def read_vectors(path: str, layer: str | None = None, *, polygons: bool = False)
 
 def load_pyogrio() -> Any:
     """Return the package; RuntimeMissingError with the command that installs it."""
-    try:
-        import pyogrio
-        import pyogrio.raw
-    except ImportError as problem:
-        raise RuntimeMissingError(
-            f"Vector labels need pyogrio, which this Python does not have ({problem}). Install "
-            "it: pip install 'mm-sentinel-fusion[train]' (or pip install pyogrio).",
-            package="pyogrio",
-        ) from problem
-    return pyogrio
+    load_extra("pyogrio.raw", "Vector labels need")
+    return load_extra("pyogrio")
 
 
 def _chosen_layer(path: str, wanted: str | None, layers: Any) -> str:

@@ -13,11 +13,12 @@ from multimodal.training.figures import (
     class_figures,
     confusion,
     decided,
+    macro_ap,
     reliability,
 )
 from multimodal.training.linear_head import LinearFitter
 from multimodal.training.probabilities import probabilities
-from multimodal.training.validation import Tiles, macro_ap, tune, validate
+from multimodal.training.validation import Tiles, tune, validate
 
 TILE = 1200.0
 DEGREE = 111_320.0
