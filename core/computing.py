@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 
 from .ahead import read_ahead
 from .batching import LEAST
 from .devices import CPU, Device
-from .inference import BatchStopped, Pending, Predictor
+from .inference import BatchStopped, FloatArray, Pending, Predictor
 from .scene import Batch
+from .scene.reader import MAX_READS
 
-FloatArray = np.ndarray[Any, np.dtype[np.float32]]
 # A thread reads and prepares some 300 tiles/s of a GeoTIFF, 30 of JPEG 2000: a GPU needs several.
 _MOST_READERS = 8
 # On a CPU the network has the cores; so many of them outrun one thread that reads JPEG 2000.
 _CORES_A_READER = 4
-# So many reads for each tile asked for, and a piece goes on as it is: over nodata too.
-_MOST_READS = 8
 
 
 @dataclass(frozen=True)
@@ -63,20 +60,17 @@ def computed(batches: Iterator[Batch], predictor: Predictor) -> Iterator[Compute
     Where the device computes by itself, the next piece is handed to it before the result of the
     last one is waited for.
     """
-    before: tuple[Batch, Pending] | None = None
-    with suppress(BatchStopped), closing(batches):  # type: ignore[type-var]  # a generator
-        for piece in pieces(batches, lambda: predictor.size.next):
-            work = predictor.begin(piece.s2, piece.s1)
-            if before is not None:
-                yield _finished(*before, predictor)
-            before = (piece, work)
-            if not work.is_running:
-                before = None
-                yield _finished(piece, work, predictor)
-            if predictor.is_cancelled():
-                break
-    if before is not None:
-        yield _finished(*before, predictor)
+    begun: deque[tuple[Batch, Pending]] = deque()
+    with suppress(BatchStopped):
+        with closing(batches):  # type: ignore[type-var]  # a generator
+            for piece in pieces(batches, lambda: predictor.size.next):
+                begun.append((piece, predictor.begin(piece.s2, piece.s1)))
+                while begun and (len(begun) > 1 or not begun[0][1].is_running):
+                    yield _finished(*begun.popleft(), predictor)
+                if predictor.is_cancelled():
+                    break
+        while begun:
+            yield _finished(*begun.popleft(), predictor)
 
 
 def pieces(batches: Iterator[Batch], wanted: Callable[[], int]) -> Iterator[Batch]:
@@ -88,7 +82,7 @@ def pieces(batches: Iterator[Batch], wanted: Callable[[], int]) -> Iterator[Batc
     count = min(LEAST, wanted())
     for batch in batches:
         rest = batch if rest is None else rest.joined(batch)
-        while rest.reads and (len(rest.s2) >= count or len(rest.reads) >= _MOST_READS * count):
+        while rest.reads and (len(rest.s2) >= count or len(rest.reads) >= MAX_READS * count):
             piece, rest = rest.split(count)
             yield piece
             count = wanted()

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,12 +25,10 @@ from .devices import (
     no_room,
     raise_broken,
 )
-from .launch import Launched, launch
+from .launch import FloatArray, Launched, launch
 from .model import MultiModalModel
 from .shortage import is_out_of_memory
 from .stages import stage
-
-FloatArray = np.ndarray[Any, np.dtype[np.float32]]
 
 
 class BatchStopped(Exception):

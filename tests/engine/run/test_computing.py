@@ -157,6 +157,25 @@ def test_a_gpu_gets_the_next_piece_before_the_last_is_waited_for(
     np.testing.assert_allclose(found, plain.probabilities(given.s2, given.s1), atol=1e-6)
 
 
+def test_a_cancel_while_a_piece_is_computed_again_ends_quietly(
+    model: MultiModalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU had no room for what was launched: it is computed anew when the cancel comes."""
+    cancelled = threading.Event()
+
+    def begin(self: Predictor, s2: np.ndarray, s1: np.ndarray) -> Pending:
+        return Pending(self, s2, s1, Running(None, [], ""))
+
+    def given() -> Iterator[Batch]:
+        yield batch(0, "oo")
+        cancelled.set()
+        yield batch(2, "oo")
+
+    monkeypatch.setattr(Predictor, "begin", begin)
+    predictor = Predictor(model, CPU, BatchSize(2), is_cancelled=cancelled.is_set)
+    assert list(computed(given(), predictor)) == []
+
+
 def test_a_gpu_is_read_for_by_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = Device(torch.device("cpu"), "cuda", "twin")
     for cores, readers in ((1, 1), (2, 1), (6, 5), (64, 8)):
